@@ -1,0 +1,1 @@
+"""Corpora in, TFRecords of parallel groups out."""

@@ -1,0 +1,1 @@
+"""Records, tokenizers, packing and the input pipeline."""
