@@ -1,0 +1,232 @@
+"""The fused one-pass loss against the dense one, and the properties users rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tests.dense_reference import dense_loss
+from xcot_jax.losses import LossSlots, Objective, one_pass_loss, weight_totals
+
+B, T, S, D, V = 8, 12, 7, 16, 50
+
+
+def make(students=1, *, seed=0, dtype=jnp.float32, spread=1.0, near=None, vocabulary=V):
+    """Random hidden states, head and slots; `near` puts students that close to their teacher."""
+    rng = np.random.default_rng(seed)
+    columns = students + 1
+    hidden = rng.normal(size=(B, T, D)) * spread
+    positions = rng.integers(0, T, size=(B, S, columns))
+    if near is not None:
+        # Each column reads its own stretch of the row, and students copy the teacher's states.
+        stretch = T // columns
+        first = rng.integers(0, stretch, size=(B, S))
+        positions = first[..., None] + stretch * np.arange(columns)
+        base = hidden[:, :stretch]
+        for k in range(1, columns):
+            hidden[:, stretch * k : stretch * (k + 1)] = base + near * rng.normal(size=base.shape)
+    slots = LossSlots(
+        positions=jnp.asarray(positions, jnp.int32),
+        targets=jnp.asarray(rng.integers(0, vocabulary, size=(B, S, columns)), jnp.int32),
+        ce_weight=jnp.asarray(rng.random((B, S, columns)) < 0.8, jnp.float32),
+        kd_weight=jnp.asarray(rng.random((B, S, students)) < 0.7, jnp.float32),
+    )
+    head = rng.normal(size=(D, vocabulary)) / np.sqrt(D)
+    return jnp.asarray(hidden, dtype), jnp.asarray(head, jnp.float32), slots
+
+
+def fused(hidden, head, slots, objective, **options):
+    return jax.value_and_grad(
+        lambda h, w: one_pass_loss(h, w, slots, objective, **options).loss, argnums=(0, 1)
+    )(hidden, head)
+
+
+def dense(hidden, head, slots, objective):
+    return jax.value_and_grad(dense_loss, argnums=(0, 1))(
+        hidden, head, slots, beta=objective.beta, temperature=objective.temperature
+    )
+
+
+def dense64(hidden, head, slots, objective):
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(x, np.float64)) for x in (hidden, head)]
+        value, gradients = dense(*wide, slots, objective)
+        return float(value), [np.asarray(g) for g in gradients]
+
+
+def error(got, want):
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    return np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-30)
+
+
+@pytest.mark.parametrize("students", [1, 3])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("chunk", [0, 8, 9])
+def test_fused_equals_dense_in_float64(students, temperature, chunk):
+    hidden, head, slots = make(students, spread=2.0)
+    objective = Objective(beta=0.7, temperature=temperature, chunk_slots=chunk)
+    value, gradients = fused(hidden, head, slots, objective)
+    want, want_gradients = dense64(hidden, head, slots, objective)
+    assert float(value) == pytest.approx(want, rel=1e-6)
+    for got, reference in zip(gradients, want_gradients, strict=True):
+        assert error(got, reference) < 1e-6
+
+
+@pytest.mark.parametrize("students", [1, 3])
+@pytest.mark.parametrize("near", [1e-3, 1e-5])
+def test_distillation_gradient_is_exact_when_the_student_is_near_the_teacher(students, near):
+    hidden, head, slots = make(students, near=near)
+    slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
+    objective = Objective(beta=1.0)
+    value, (d_hidden, d_head) = fused(hidden, head, slots, objective)
+    want, (want_hidden, want_head) = dense64(hidden, head, slots, objective)
+    # Logits of order 1 are rounded by eps = 6e-8, which is eps / near of what the gradient is about.
+    tolerance = 1e-6 / near
+    assert error(d_hidden, want_hidden) < tolerance
+    assert error(d_head, want_head) < tolerance
+    assert float(value) == pytest.approx(want, rel=2 * tolerance, abs=2e-8)
+    _, careful = dense(hidden, head, slots, objective)
+    assert error(d_hidden, want_hidden) < 1.2 * error(careful[0], want_hidden)
+
+
+@pytest.mark.parametrize("near", [None, 1e-1, 2e-2])
+def test_bfloat16_error_is_no_larger_than_the_dense_version(near):
+    hidden, head, slots = make(1, dtype=jnp.bfloat16, near=near, vocabulary=512)
+    objective = Objective(beta=1.0)
+    if near is not None:
+        slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
+    head = head.astype(jnp.bfloat16).astype(jnp.float32)
+    _, gradients = fused(hidden, head, slots, objective)
+    _, exact = dense64(hidden, head, slots, objective)
+    rounded = jax.grad(dense_loss, argnums=(0, 1))(
+        hidden, head, slots, beta=1.0, temperature=1.0, logits_type=jnp.bfloat16
+    )
+    for ours, theirs, reference in zip(gradients, rounded, exact, strict=True):
+        assert error(ours, reference) <= error(theirs, reference)
+        assert error(ours, reference) < 5e-3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_divergence_of_identical_views_is_exactly_zero(temperature):
+    hidden, head, slots = make(3, near=0.0)
+    objective = Objective(beta=1.0, temperature=temperature)
+    slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
+    terms = one_pass_loss(hidden, head, slots, objective)
+    _, gradients = fused(hidden, head, slots, objective)
+    assert not np.any(terms.kl)
+    assert not any(np.any(g) for g in gradients)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), near=st.sampled_from([None, 1.0, 1e-2, 1e-4, 1e-6]))
+def test_divergence_is_never_negative(seed, near):
+    terms = one_pass_loss(*make(3, seed=seed, near=near), Objective(beta=1.0))
+    assert np.all(np.asarray(terms.kl) >= 0)
+    assert np.all(np.isfinite(terms.kl))
+
+
+def test_no_gradient_reaches_the_teacher_by_finite_differences():
+    """The analytic gradient equals that of the loss with the teacher's distribution frozen."""
+    hidden, head, slots = make(1, near=0.5)
+    slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
+    objective = Objective(beta=1.0)
+    _, (d_hidden, _) = fused(hidden, head, slots, objective)
+    teacher_half = T // 2
+    assert not np.any(np.asarray(d_hidden)[:, :teacher_half])
+    moved = hidden.at[0, : teacher_half].add(0.1)
+    with jax.enable_x64(True):
+        wide, wide_head = (jnp.asarray(np.asarray(x, np.float64)) for x in (hidden, head))
+        direction = np.zeros(hidden.shape)
+        direction[:, teacher_half:] = np.random.default_rng(1).normal(
+            size=direction[:, teacher_half:].shape
+        )
+        step = 1e-6
+        ahead, behind = (
+            float(dense_loss(wide + s * direction, wide_head, slots, beta=1.0, temperature=1.0))
+            for s in (step, -step)
+        )
+    slope = (ahead - behind) / (2 * step)
+    assert slope == pytest.approx(float((np.asarray(d_hidden) * direction).sum()), rel=1e-4)
+    # The teacher does matter for the value: it is held constant, not left out.
+    assert float(one_pass_loss(moved, head, slots, objective).loss) != float(
+        one_pass_loss(hidden, head, slots, objective).loss
+    )
+
+
+def test_zero_beta_is_plain_instruction_tuning_bitwise():
+    hidden, head, slots = make(2)
+    plain = dataclasses.replace(slots, kd_weight=jnp.zeros_like(slots.kd_weight))
+    zero, zero_gradients = fused(hidden, head, slots, Objective(beta=0.0))
+    sft, sft_gradients = fused(hidden, head, plain, Objective(beta=0.5))
+    assert float(zero) == float(sft)
+    for a, b in zip(zero_gradients, sft_gradients, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_terms_sum_to_the_loss_and_ignore_empty_slots():
+    hidden, head, slots = make(2)
+    objective = Objective(beta=0.3, temperature=2.0)
+    terms = one_pass_loss(hidden, head, slots, objective)
+    ce_total, kd_total = weight_totals(slots)
+    ce = (slots.ce_weight * terms.ce).sum() / ce_total
+    kl = (slots.kd_weight * terms.kl).sum() / kd_total
+    assert float(terms.loss) == pytest.approx(float(ce + 0.3 * 4.0 * kl), rel=1e-6)
+    assert not np.any(np.asarray(terms.ce)[np.asarray(slots.ce_weight) == 0])
+
+
+def test_evaluation_without_gradient_gives_the_same_terms():
+    hidden, head, slots = make(3)
+    objective = Objective(beta=0.5, temperature=2.0)
+    plain = one_pass_loss(hidden, head, slots, objective)
+    (_, traced), _ = jax.value_and_grad(
+        lambda h: (lambda t: (t.loss, t))(one_pass_loss(h, head, slots, objective)), has_aux=True
+    )(hidden)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(traced), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_microbatches_with_unequal_token_counts_add_up():
+    hidden, head, slots = make(1)
+    uneven = jnp.asarray(np.arange(B) % 4 / 3.0, jnp.float32)[:, None, None]
+    slots = dataclasses.replace(slots, ce_weight=slots.ce_weight * uneven)
+    objective = Objective(beta=0.5)
+    whole, (whole_hidden, whole_head) = fused(hidden, head, slots, objective)
+    totals = weight_totals(slots)
+    value, d_head = 0.0, 0.0
+    for row in range(B):
+        one = jax.tree.map(lambda x, row=row: x[row : row + 1], slots)
+        part, (d_row, d_part) = fused(hidden[row : row + 1], head, one, objective, totals=totals)
+        np.testing.assert_allclose(d_row[0], whole_hidden[row], rtol=1e-5, atol=1e-8)
+        value, d_head = value + part, d_head + d_part
+    assert float(value) == pytest.approx(float(whole), rel=1e-6)
+    np.testing.assert_allclose(d_head, whole_head, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)])
+def test_one_device_equals_eight(shape):
+    vocabulary = 56
+    hidden, head, slots = make(3, vocabulary=vocabulary, spread=2.0)
+    objective = Objective(beta=0.7, temperature=2.0, chunk_slots=8)
+    mesh = jax.make_mesh(
+        shape, ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+    rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    head_spec = NamedSharding(mesh, PartitionSpec("fsdp", "tensor"))
+    placed = (
+        jax.device_put(hidden, rows),
+        jax.device_put(head, head_spec),
+        jax.tree.map(lambda x: jax.device_put(x, rows), slots),
+    )
+    step = jax.jit(lambda h, w, s: fused(h, w, s, objective, mesh=mesh))
+    value, gradients = step(*placed)
+    want, want_gradients = fused(hidden, head, slots, objective)
+    assert float(value) == pytest.approx(float(want), rel=1e-6)
+    for got, reference in zip(gradients, want_gradients, strict=True):
+        assert error(got, reference) < 1e-6

@@ -1,0 +1,309 @@
+"""The one-pass objective: instruction loss and cross-lingual distillation from one set of logits.
+
+    L = sum(w_ce CE) / sum(w_ce)  +  beta T^2 sum(w_kd KL(p_teacher^T || p_student^T)) / sum(w_kd)
+
+(xCoT, section 3, equations 4-6; the teacher is the model's own high-resource reading, held constant).
+Logits exist only for loss slots and only a chunk at a time. A slot holds the teacher's and the
+students' predictions of the same answer token side by side, so the teacher's logits are those its own
+cross-entropy needs, and distillation adds no matrix product. The gradient has a closed form,
+
+    dL/dz = w_ce (p - onehot) + w_kd T (p_student^T - p_teacher^T),
+
+and is taken in the forward scan: loss weights are normalised beforehand, so nothing of size
+[tokens, vocabulary] is ever stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+ROW_AXES = ("data", "fsdp")
+CHUNK_BYTES = 2**26  # Logits of one chunk, in fp32.
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["positions", "targets", "ce_weight", "kd_weight"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class LossSlots:
+    """Where in each row which token is predicted; column 0 is the teacher's.
+
+    Attributes:
+      positions: index in the row of the hidden state that predicts the target.
+      targets: token ids.
+      ce_weight: weight of the entry's cross-entropy; 0 for an empty entry.
+      kd_weight: weight of the divergence between column 0 and columns 1 to C-1.
+    """
+
+    positions: Int[Array, "B S C"]
+    targets: Int[Array, "B S C"]
+    ce_weight: Float[Array, "B S C"]
+    kd_weight: Float[Array, "B S C-1"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The constants of the loss; hashable, so that a step compiles once for each.
+
+    Attributes:
+      beta: weight of the distillation term; at 0 it is not computed at all.
+      temperature: softmax temperature T of the distillation term.
+      chunk_slots: slots a device evaluates at once; 0 picks a number by vocabulary size.
+    """
+
+    beta: float = 0.0
+    temperature: float = 1.0
+    chunk_slots: int = 0
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["loss", "ce", "kl"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class LossTerms:
+    """The loss, and what each entry contributed to it before weighting, in nats.
+
+    Attributes:
+      loss: the objective; the only differentiable part.
+      ce: cross-entropy; 0 where the weight is.
+      kl: KL(teacher || student) at the objective's temperature; 0 where the weight is.
+    """
+
+    loss: Float[Array, ""]
+    ce: Float[Array, "B S C"]
+    kl: Float[Array, "B S C-1"]
+
+
+def weight_totals(slots: LossSlots) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The divisors of the two terms: weight sums over all rows of all devices, at least 1e-6."""
+    return jnp.maximum(slots.ce_weight.sum(), 1e-6), jnp.maximum(slots.kd_weight.sum(), 1e-6)
+
+
+def one_pass_loss(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    slots: LossSlots,
+    objective: Objective,
+    *,
+    totals: tuple[Float[Array, ""], Float[Array, ""]] | None = None,
+    mesh: Mesh | None = None,
+) -> LossTerms:
+    """Instruction and distillation loss of packed rows.
+
+    Args:
+      hidden: final hidden states in the compute type; logits are products in that type with fp32 sums.
+      head: output head in its master type; its gradient has that type and is summed in fp32.
+      slots: what is predicted where.
+      objective: beta, temperature and chunking.
+      totals: divisors of the two terms; those of `slots` if None. Microbatches pass the whole batch's.
+      mesh: rows are spread over its "data" and "fsdp" axes and the vocabulary over "tensor"; the head
+        is gathered along "fsdp" once before the chunks and its gradient is reduced once after them.
+
+    Returns:
+      The terms; `loss` is differentiable in `hidden` and `head`.
+    """
+    ce_total, kd_total = totals if totals is not None else weight_totals(slots)
+    scaled = dataclasses.replace(
+        slots,
+        ce_weight=slots.ce_weight / ce_total,
+        kd_weight=slots.kd_weight * (objective.beta * objective.temperature**2) / kd_total,
+    )
+    if mesh is not None and mesh.size == 1:
+        mesh = None
+    loss, ce, kl = _loss(objective, mesh, hidden, head, scaled)
+    return LossTerms(loss, jax.lax.stop_gradient(ce), jax.lax.stop_gradient(kl))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _loss(objective, mesh, hidden, head, slots):
+    return _evaluate(objective, mesh, hidden, head, slots, with_gradient=False)[:3]
+
+
+def _loss_forward(objective, mesh, hidden, head, slots):
+    *terms, d_hidden, d_head = _evaluate(objective, mesh, hidden, head, slots, with_gradient=True)
+    return tuple(terms), (d_hidden, d_head)
+
+
+def _loss_backward(objective, mesh, gradients, cotangents):
+    d_hidden, d_head = gradients
+    scale = cotangents[0]
+    return d_hidden * scale.astype(d_hidden.dtype), d_head * scale.astype(d_head.dtype), None
+
+
+_loss.defvjp(_loss_forward, _loss_backward)
+
+
+def _evaluate(objective, mesh, hidden, head, slots, *, with_gradient):
+    """Loss, CE and KL entries and, if asked for, the gradients; over the mesh if there is one."""
+    if mesh is None:
+        return _local(objective, hidden, head, slots, with_gradient=with_gradient)
+    sizes = dict(mesh.shape)
+    width, vocabulary = head.shape
+    embed_axis = "fsdp" if width % sizes["fsdp"] == 0 else None
+    vocab_axis = "tensor" if vocabulary % sizes["tensor"] == 0 and sizes["tensor"] > 1 else None
+    rows, head_spec = PartitionSpec(ROW_AXES), PartitionSpec(embed_axis, vocab_axis)
+    gradients = (rows, head_spec) if with_gradient else (None, None)
+    return jax.shard_map(
+        functools.partial(
+            _local,
+            objective,
+            with_gradient=with_gradient,
+            row_axes=ROW_AXES,
+            embed_axis=embed_axis,
+            vocab_axis=vocab_axis,
+        ),
+        mesh=mesh,
+        in_specs=(rows, head_spec, rows),
+        out_specs=(PartitionSpec(), rows, rows, *gradients),
+        check_vma=False,
+    )(hidden, head, slots)
+
+
+def _local(
+    objective: Objective,
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D_shard V_shard"],
+    slots: LossSlots,
+    *,
+    with_gradient: bool,
+    row_axes: tuple[str, ...] = (),
+    embed_axis: str | None = None,
+    vocab_axis: str | None = None,
+):
+    """One device's rows against its shard of the vocabulary."""
+    rows, slot_count, columns = slots.positions.shape
+    width = hidden.shape[-1]
+    weights = head.astype(hidden.dtype)
+    if embed_axis:
+        weights = jax.lax.all_gather(weights, embed_axis, axis=0, tiled=True)
+
+    # Slots are ordered slot-major over the rows, so that what rows leave empty fills whole chunks at
+    # the end, which are skipped.
+    total = rows * slot_count
+    chunk = objective.chunk_slots or CHUNK_BYTES // (4 * columns * weights.shape[1])
+    chunk = min(max(chunk, 8), total)
+    chunks = -(-total // chunk)
+
+    def in_chunks(x):
+        flat = x.swapaxes(0, 1).reshape(total, *x.shape[2:])
+        flat = jnp.pad(flat, [(0, chunks * chunk - total)] + [(0, 0)] * (flat.ndim - 1))
+        return flat.reshape(chunks, chunk, *x.shape[2:])
+
+    def from_chunks(x):
+        flat = x.reshape(chunks * chunk, *x.shape[2:])[:total]
+        return flat.reshape(slot_count, rows, *x.shape[2:]).swapaxes(0, 1)
+
+    row_index = jnp.arange(rows)[:, None, None]
+    states = in_chunks(hidden[row_index, slots.positions])
+    inputs = (states, *map(in_chunks, (slots.targets, slots.ce_weight, slots.kd_weight)))
+    evaluate = functools.partial(
+        _chunk, objective, weights, vocab_axis=vocab_axis, with_gradient=with_gradient
+    )
+
+    def step(carry, x):
+        loss, d_weights = carry
+        states, targets, ce_weight, kd_weight = x
+
+        def skip():
+            zeros = jnp.zeros(targets.shape, jnp.float32)
+            empty = (jnp.zeros((), jnp.float32), zeros, zeros[:, 1:])
+            return (*empty, jnp.zeros_like(states), d_weights) if with_gradient else empty
+
+        def run():
+            *terms, d_logits = evaluate(states, targets, ce_weight, kd_weight)
+            if not with_gradient:
+                return tuple(terms)
+            d_states = jnp.einsum(
+                "ncv,dv->ncd", d_logits, weights, preferred_element_type=jnp.float32
+            )
+            d_weights_here = jnp.einsum(
+                "ncd,ncv->dv", states, d_logits, preferred_element_type=jnp.float32
+            )
+            return (*terms, d_states.astype(states.dtype), d_weights + d_weights_here)
+
+        used = jnp.any(ce_weight != 0) | jnp.any(kd_weight != 0)
+        loss_here, ce, kl, *gradients = jax.lax.cond(used, run, skip)
+        if not with_gradient:
+            return (loss + loss_here, d_weights), (ce, kl)
+        d_states, d_weights = gradients
+        return (loss + loss_here, d_weights), (ce, kl, d_states)
+
+    d_weights = jnp.zeros(weights.shape if with_gradient else (), jnp.float32)
+    (loss, d_weights), (ce, kl, *d_states) = jax.lax.scan(
+        step, (jnp.zeros((), jnp.float32), d_weights), inputs
+    )
+    if row_axes:
+        loss = jax.lax.psum(loss, row_axes)
+    ce, kl = from_chunks(ce), from_chunks(kl)
+    if not with_gradient:
+        return loss, ce, kl, None, None
+
+    at_slots = from_chunks(d_states[0]).astype(jnp.float32)
+    if vocab_axis:
+        at_slots = jax.lax.psum(at_slots, vocab_axis)
+    d_hidden = jnp.zeros((*hidden.shape[:2], width), jnp.float32)
+    d_hidden = d_hidden.at[row_index, slots.positions].add(at_slots).astype(hidden.dtype)
+    if embed_axis:
+        others = tuple(axis for axis in row_axes if axis != embed_axis)
+        d_weights = jax.lax.psum(d_weights, others)
+        d_weights = jax.lax.psum_scatter(d_weights, embed_axis, scatter_dimension=0, tiled=True)
+    elif row_axes:
+        d_weights = jax.lax.psum(d_weights, row_axes)
+    return loss, ce, kl, d_hidden, d_weights.astype(head.dtype)
+
+
+def _chunk(
+    objective: Objective,
+    weights: Float[Array, "D V"],
+    states: Float[Array, "n C D"],
+    targets: Int[Array, "n C"],
+    ce_weight: Float[Array, "n C"],
+    kd_weight: Float[Array, "n C-1"],
+    *,
+    vocab_axis: str | None,
+    with_gradient: bool,
+):
+    """Loss, CE, KL and d loss / d logits (in the compute type) of one chunk of slots."""
+
+    def over_vocabulary(x):
+        return jax.lax.psum(x, vocab_axis) if vocab_axis else x
+
+    def log_normaliser(z):
+        top = z.max(axis=-1, keepdims=True)
+        top = jax.lax.pmax(top, vocab_axis) if vocab_axis else top
+        return top + jnp.log(over_vocabulary(jnp.exp(z - top).sum(axis=-1, keepdims=True)))
+
+    logits = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
+    first = jax.lax.axis_index(vocab_axis) * weights.shape[1] if vocab_axis else 0
+    is_target = (jnp.arange(weights.shape[1]) + first)[None, None, :] == targets[..., None]
+    log_z = log_normaliser(logits)
+    at_target = over_vocabulary(jnp.where(is_target, logits, 0.0).sum(axis=-1))
+    ce = jnp.where(ce_weight != 0, log_z[..., 0] - at_target, 0.0)
+    loss = (ce_weight * ce).sum()
+    kl = jnp.zeros(kd_weight.shape, jnp.float32)
+    d_logits = None
+    if with_gradient:
+        d_logits = ce_weight[..., None] * (jnp.exp(logits - log_z) - is_target.astype(jnp.float32))
+
+    if objective.beta and kd_weight.shape[1]:
+        warm = logits if objective.temperature == 1.0 else logits / objective.temperature
+        log_p = warm - (log_z if objective.temperature == 1.0 else log_normaliser(warm))
+        p = jnp.exp(log_p)
+        gap = p - p[:, :1]
+        # The gap sums to zero but for rounding: added here, it cancels the normalisers' rounding.
+        divergence = over_vocabulary((p[:, :1] * (log_p[:, :1] - log_p) + gap).sum(axis=-1))
+        kl = jnp.where(kd_weight != 0, jnp.maximum(divergence[:, 1:], 0.0), 0.0)
+        loss += (kd_weight * kl).sum()
+        if with_gradient:
+            # Weights hold beta T^2; the inner derivative of z / T leaves beta T.
+            scale = jnp.pad(kd_weight, ((0, 0), (1, 0))) / objective.temperature
+            d_logits += scale[..., None] * gap
+    return loss, ce, kl, None if d_logits is None else d_logits.astype(states.dtype)

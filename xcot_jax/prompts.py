@@ -1,0 +1,84 @@
+"""Prompt templates, shared by data preparation and evaluation.
+
+A prompt ends with a line break and everything the model says starts a line, so that the answer's
+token ids do not depend on the prompt before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+from xcot_jax.languages import language
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """How a question is put to the model.
+
+    Attributes:
+      direct: asks for the answer; has `{question}`.
+      translate: asks for the question in `{language}` first (Random-CoT); has `{question}` too.
+      preamble: what the model then says before the answer; has `{question}`, in that language.
+    """
+
+    direct: str
+    translate: str
+    preamble: str
+
+
+TEMPLATES: dict[str, Template] = {
+    "question": Template(
+        direct="Question: {question}\nAnswer:\n",
+        translate="Question: {question}\nFirst in {language}, then the answer:\n",
+        preamble="Question: {question}\nAnswer:\n",
+    ),
+    "alpaca": Template(
+        direct=(
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### Instruction:\n{question}\n"
+            "Answer in English, step by step.\n\n### Response:\n"
+        ),
+        translate=(
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### Instruction:\n{question}\n"
+            "Say the question in {language} first, then answer in English, step by step."
+            "\n\n### Response:\n"
+        ),
+        preamble="{question}\n\n",
+    ),
+}
+
+
+def template(name: str) -> Template:
+    """Returns the template of that name.
+
+    Raises:
+      ValueError: if there is none, with the nearest name.
+    """
+    if name not in TEMPLATES:
+        near = difflib.get_close_matches(name, TEMPLATES, n=1, cutoff=0.0)[0]
+        raise ValueError(f"prep.template: no template {name!r}; did you mean {near!r}?")
+    return TEMPLATES[name]
+
+
+def direct_prompt(style: Template, question: str, demonstrations: Sequence[tuple[str, str]] = ()) -> str:
+    """The prompt that asks for the answer at once, after worked (question, answer) examples."""
+    turns = [style.direct.format(question=q) + a + "\n\n" for q, a in demonstrations]
+    return "".join(turns) + style.direct.format(question=question)
+
+
+def translate_prompt(style: Template, question: str, into: str) -> str:
+    """The prompt that asks for the question in language `into` (a code) first (Random-CoT)."""
+    return style.translate.format(question=question, language=language(into).name)
+
+
+def preamble(style: Template, translated: str) -> str:
+    """What the model says before the answer when asked by `translate_prompt`."""
+    return style.preamble.format(question=translated)
+
+
+def final_answer(rationale: str, answer: str) -> str:
+    """The whole response: the English chain of thought and its marked final number."""
+    return f"{rationale.rstrip()}\nThe answer is {answer}."
