@@ -276,26 +276,27 @@ def _chunk(
     def over_vocabulary(x):
         return jax.lax.psum(x, vocab_axis) if vocab_axis else x
 
-    def log_normaliser(z):
+    def log_softmax(z):
+        # Two subtractions of like numbers: smaller rounding than z - logsumexp(z).
         top = z.max(axis=-1, keepdims=True)
-        top = jax.lax.pmax(top, vocab_axis) if vocab_axis else top
-        return top + jnp.log(over_vocabulary(jnp.exp(z - top).sum(axis=-1, keepdims=True)))
+        z -= jax.lax.pmax(top, vocab_axis) if vocab_axis else top
+        return z - jnp.log(over_vocabulary(jnp.exp(z).sum(axis=-1, keepdims=True)))
 
     logits = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
     first = jax.lax.axis_index(vocab_axis) * weights.shape[1] if vocab_axis else 0
     is_target = (jnp.arange(weights.shape[1]) + first)[None, None, :] == targets[..., None]
-    log_z = log_normaliser(logits)
-    at_target = over_vocabulary(jnp.where(is_target, logits, 0.0).sum(axis=-1))
-    ce = jnp.where(ce_weight != 0, log_z[..., 0] - at_target, 0.0)
+    log_p = log_softmax(logits)
+    at_target = over_vocabulary(jnp.where(is_target, log_p, 0.0).sum(axis=-1))
+    ce = jnp.where(ce_weight != 0, -at_target, 0.0)
     loss = (ce_weight * ce).sum()
     kl = jnp.zeros(kd_weight.shape, jnp.float32)
     d_logits = None
     if with_gradient:
-        d_logits = ce_weight[..., None] * (jnp.exp(logits - log_z) - is_target.astype(jnp.float32))
+        d_logits = ce_weight[..., None] * (jnp.exp(log_p) - is_target.astype(jnp.float32))
 
     if objective.beta and kd_weight.shape[1]:
-        warm = logits if objective.temperature == 1.0 else logits / objective.temperature
-        log_p = warm - (log_z if objective.temperature == 1.0 else log_normaliser(warm))
+        if objective.temperature != 1.0:
+            log_p = log_softmax(logits / objective.temperature)
         p = jnp.exp(log_p)
         gap = p - p[:, :1]
         # The gap sums to zero but for rounding: added here, it cancels the normalisers' rounding.
