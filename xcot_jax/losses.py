@@ -276,35 +276,44 @@ def _chunk(
     def over_vocabulary(x):
         return jax.lax.psum(x, vocab_axis) if vocab_axis else x
 
-    def log_softmax(z):
-        # Two subtractions of like numbers: smaller rounding than z - logsumexp(z).
+    def normaliser(z):
         top = z.max(axis=-1, keepdims=True)
-        z -= jax.lax.pmax(top, vocab_axis) if vocab_axis else top
-        return z - jnp.log(over_vocabulary(jnp.exp(z).sum(axis=-1, keepdims=True)))
+        top = jax.lax.pmax(top, vocab_axis) if vocab_axis else top
+        return top, jnp.log(over_vocabulary(jnp.exp(z - top).sum(axis=-1, keepdims=True)))
+
+    def log_softmax(z, normaliser):
+        # Two subtractions of like numbers: smaller rounding than z - logsumexp(z). Behind the barrier
+        # each use computes it anew from the logits, which is cheaper than to store and read it.
+        top, log_sum = jax.lax.optimization_barrier(normaliser)
+        return (z - top) - log_sum
 
     logits = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
     first = jax.lax.axis_index(vocab_axis) * weights.shape[1] if vocab_axis else 0
     is_target = (jnp.arange(weights.shape[1]) + first)[None, None, :] == targets[..., None]
-    log_p = log_softmax(logits)
-    at_target = over_vocabulary(jnp.where(is_target, log_p, 0.0).sum(axis=-1))
-    ce = jnp.where(ce_weight != 0, -at_target, 0.0)
+    norm = normaliser(logits)
+    at_target = jnp.where(is_target, log_softmax(logits, norm), 0.0).sum(axis=-1)
+    ce = jnp.where(ce_weight != 0, -over_vocabulary(at_target), 0.0)
     loss = (ce_weight * ce).sum()
     kl = jnp.zeros(kd_weight.shape, jnp.float32)
+    distil = objective.beta > 0 and kd_weight.shape[1] > 0
+    if distil:
+        warm = logits / objective.temperature if objective.temperature != 1.0 else logits
+        warm_norm = norm if objective.temperature == 1.0 else normaliser(warm)
+        log_p = log_softmax(warm, warm_norm)
+        teacher, students = log_p[:, :1], log_p[:, 1:]
+        # The last two sum to zero but for rounding: with them the normalisers' rounding cancels.
+        divergence = jnp.exp(teacher) * (teacher - students) + jnp.exp(students) - jnp.exp(teacher)
+        divergence = jnp.maximum(over_vocabulary(divergence.sum(axis=-1)), 0.0)
+        kl = jnp.where(kd_weight != 0, divergence, 0.0)
+        loss += (kd_weight * kl).sum()
+
     d_logits = None
     if with_gradient:
-        d_logits = ce_weight[..., None] * (jnp.exp(log_p) - is_target.astype(jnp.float32))
-
-    if objective.beta and kd_weight.shape[1]:
-        if objective.temperature != 1.0:
-            log_p = log_softmax(logits / objective.temperature)
-        p = jnp.exp(log_p)
-        gap = p - p[:, :1]
-        # The gap sums to zero but for rounding: added here, it cancels the normalisers' rounding.
-        divergence = over_vocabulary((p[:, :1] * (log_p[:, :1] - log_p) + gap).sum(axis=-1))
-        kl = jnp.where(kd_weight != 0, jnp.maximum(divergence[:, 1:], 0.0), 0.0)
-        loss += (kd_weight * kl).sum()
-        if with_gradient:
+        p = jnp.exp(log_softmax(logits, norm))
+        d_logits = ce_weight[..., None] * (p - is_target.astype(jnp.float32))
+        if distil:
+            p = p if objective.temperature == 1.0 else jnp.exp(log_softmax(warm, warm_norm))
             # Weights hold beta T^2; the inner derivative of z / T leaves beta T.
             scale = jnp.pad(kd_weight, ((0, 0), (1, 0))) / objective.temperature
-            d_logits += scale[..., None] * gap
+            d_logits += scale[..., None] * (p - p[:, :1])
     return loss, ce, kl, None if d_logits is None else d_logits.astype(states.dtype)

@@ -1,0 +1,41 @@
+"""The real run: parallel GSM8K, instruction and code-switched data, distilled from English.
+
+Set `prep.path` to a parallel JSON Lines file and `eval.mgsm_dir` to a directory of MGSM's
+`mgsm_<code>.tsv` files.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "gsm8k_parallel",
+            "prep": {
+                "source": "parallel",
+                "path": "../shared/data/gsm8k_parallel/train.jsonl",
+                "heldout": 200,
+                "mixture": {"instruct": 1.0, "xicl": 1.0, "random_cot": 1.0},
+                "xicl": {"rate": 0.5, "demonstrations": 1},
+                "tokenizer": {"train": True, "vocab_size": 32_000},
+            },
+            "data": {"row_tokens": 2048, "row_slots": 512, "batch_rows": 8},
+            "model": {
+                "width": 512,
+                "layers": 8,
+                "heads": 8,
+                "kv_heads": 4,
+                "ffn_width": 1408,
+                "tied_head": True,
+            },
+            "loss": {"beta": 0.5},
+            "optim": {"learning_rate": 6e-4, "warmup_steps": 100},
+            "train": {"steps": 2000, "checkpoint_every": 200, "eval_every": 200, "eval_limit": 4},
+            "eval": {
+                "benchmarks": ("mgsm",),
+                "mgsm_dir": "../shared/data/mgsm",
+                "msvamp_dir": "../shared/data/msvamp",
+                "max_new_tokens": 256,
+            },
+        }
+    )

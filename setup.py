@@ -1,0 +1,62 @@
+"""Installs xcot-jax: `pip install -e .`, with `[tpu]`, `[cuda]` or `[test]` for more."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "xcot_jax/__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="xcot-jax",
+    version=VERSION,
+    description="Cross-lingual chain-of-thought instruction tuning and distillation in one pass, in JAX",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["xcot_jax", "xcot_jax.*", "data_prep", "data_prep.*"]),
+    entry_points={"console_scripts": ["xcot=xcot_jax.cli:main"]},
+    install_requires=[
+        "jax>=0.10,<0.12",
+        "flax>=0.12,<0.13",
+        "optax>=0.2.5,<0.3",
+        "orbax-checkpoint>=0.11.20,<0.13",
+        "grain>=0.2.13,<0.3",
+        "transformers>=4.56,<6",
+        "tensorflow-datasets>=4.9.8,<4.10",
+        "sentencepiece>=0.2,<0.3",
+        "ml-collections>=1.0,<2",
+        "safetensors>=0.5,<1",
+        "etils[epath]>=1.10,<2",
+        "jaxtyping>=0.3,<0.4",
+        "google-crc32c>=1.6,<2",
+        "matplotlib>=3.9,<4",
+        "tensorboardX>=2.6.4,<3",
+        "tqdm>=4.66,<5",
+        "numpy>=1.26",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10,<0.12"],
+        "cuda": ["jax[cuda12]>=0.10,<0.12"],
+        "test": [
+            "pytest>=8.3,<10",
+            "hypothesis>=6.100,<7",
+            "beartype>=0.20,<1",
+            "torch==2.13.0",
+            "tensorflow",
+            "ruff>=0.9",
+            "mypy>=1.13",
+        ],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
