@@ -8,14 +8,13 @@ the message classes it is built on 10), and the tests hold the two layouts equal
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
+from xcot_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +75,8 @@ class ParallelGroup:
         return ((self.teacher,) if self.teacher else ()) + self.students
 
 
-def features() -> tfds.features.FeaturesDict:
-    """The schema of a record, as TensorFlow Datasets reads it. Imports no TensorFlow.
+def features() -> Any:
+    """The schema of a record, a `tensorflow_datasets.features.FeaturesDict`. Takes no TensorFlow.
 
     The teacher is `views[0]` where `has_teacher`. Switches lie flat, `view` being the index of
     theirs in `views`; `start` and `end` count characters, not bytes, of its prompt.
@@ -103,7 +102,7 @@ def encode(group: ParallelGroup) -> bytes:
     """Serialises a group; equal groups give equal bytes.
 
     Raises:
-      ValueError: for text that is no Unicode (a lone surrogate), with the group's id.
+      InputError: for text that is not Unicode (a lone surrogate), with the group's id.
     """
     views = group.views
     switches = [(number, switch) for number, view in enumerate(views) for switch in view.switches]
@@ -128,7 +127,7 @@ def encode(group: ParallelGroup) -> bytes:
         for name, strings in texts.items():
             feature[name].bytes_list.value.extend([text.encode() for text in strings])
     except UnicodeEncodeError as error:
-        raise ValueError(f"group {group.id!r}: {name} is not valid Unicode: {error}") from error
+        raise InputError(f"group {group.id!r}: {name} is not valid Unicode: {error}") from error
     for name, integers in numbers.items():
         feature[name].int64_list.value.extend(integers)
     return example.SerializeToString(deterministic=True)

@@ -1,0 +1,256 @@
+"""Code-switching: fragments of a text replaced by their translations (xCoT, section 3, xICL).
+
+What is never touched, so that the problem stays the same problem:
+
+- numbers: anything with a digit, and the number words of `NUMBER_WORDS`;
+- maths: a word that has an operator in it or stands beside one ("total = 5 * price", "x - y");
+- names: the protected words, and capitalised words that do not begin a sentence, there and where
+  they do begin one ("Mark has ... does Mark"). German is excepted: it capitalises every noun.
+
+A fragment takes whole words. It is exchanged as it stands, so the white space around it stays:
+inside an English sentence a Thai or Chinese fragment is set off by spaces, and inside an unspaced
+text no space is added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import regex
+
+from data_prep.lexicon import WORD, Lexicon, Table, phrase_key, word_key
+from xcot_jax.data.records import Switch
+from xcot_jax.languages import language
+
+_ENGLISH_NUMBERS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred
+thousand million billion dozen third thirds fourth fourths fifth fifths sixth sixths seventh
+sevenths eighth eighths ninth ninths tenth tenths
+"""
+
+# Spelt-out numbers and fractions, by source language; without a row, only digits count as numbers.
+NUMBER_WORDS: dict[str, frozenset[str]] = {"en": frozenset(_ENGLISH_NUMBERS.split())}
+
+_CAPITALISED_NOUNS = frozenset({"de"})
+_CHUNK = regex.compile(r"\S+")
+_MATHS = regex.compile(r"[\p{N}=+*/^<>\\_{}|~×÷√≤≥≠%]")
+_OPERATOR = regex.compile(r"[=+*/^<>×÷≤≥≠]+")
+_DASH = regex.compile(r"[-−–]")
+# In an unspaced script: numbers, Latin words and formulas, with what holds them together.
+_FOREIGN = regex.compile(r"[\p{N}\p{Latin}=+*/^<>\\_{}|~×÷√≤≥≠%$.,:-]*[\p{N}\p{Latin}=+*/^<>×÷%]+")
+_MARK = regex.compile(r"\p{M}")
+_ABBREVIATION = regex.compile(r"(?:^|[^\p{L}])(?:Mr|Mrs|Ms|Dr|St|Mt|Prof|Jr|Sr|Capt|Sgt|\p{Lu})\.$")
+_CLOSERS = "\"'”’»)]*_"
+_OPENERS = "\"'“‘«([¿¡*_"
+_SENTENCE_END = (".", "!", "?", ":", ";", "…", "।", "。", "？", "！")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fragment:
+    """A stretch of a text that the lexicon covers.
+
+    Attributes:
+      start: offset of its first character.
+      end: offset after its last character.
+      candidates: its translations.
+      capital: whether it begins a sentence with a capital letter.
+    """
+
+    start: int
+    end: int
+    candidates: tuple[str, ...]
+    capital: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Word:
+    start: int
+    end: int
+    key: str
+    fixed: bool
+    capital: bool = False
+
+
+def code_switch(
+    text: str,
+    lexicon: Lexicon,
+    *,
+    source: str,
+    target: str,
+    rate: float,
+    rng: np.random.Generator,
+    protected: Collection[str] = (),
+) -> tuple[str, tuple[Switch, ...]]:
+    """Replaces each covered fragment of a text by a translation, with probability `rate`.
+
+    Args:
+      text: a text in language `source`.
+      lexicon: translations; a phrase's candidates are drawn from uniformly.
+      source: language of the text.
+      target: language to switch into.
+      rate: 0 leaves the text as it is, 1 replaces every covered fragment.
+      rng: all randomness.
+      protected: words to leave alone, as they are written.
+
+    Returns:
+      The new text, and its switches in order, with offsets into it.
+    """
+    return switch_fragments(text, fragments(text, lexicon, source, target, protected), rate, rng)
+
+
+def switch_fragments(
+    text: str, found: Sequence[Fragment], rate: float, rng: np.random.Generator
+) -> tuple[str, tuple[Switch, ...]]:
+    """Replaces each of the fragments found in a text with probability `rate`."""
+    pieces: list[str] = []
+    switches: list[Switch] = []
+    done, length = 0, 0  # Offsets in the old and in the new text.
+    draws = rng.random(len(found))
+    for fragment, draw in zip(found, draws.tolist(), strict=True):
+        if draw >= rate:
+            continue
+        choices = fragment.candidates
+        new = choices[0] if len(choices) == 1 else choices[int(rng.integers(len(choices)))]
+        if fragment.capital:
+            new = new[0].upper() + new[1:]
+        pieces += (text[done : fragment.start], new)
+        start = length + fragment.start - done
+        length = start + len(new)
+        done = fragment.end
+        switches.append(Switch(start, length, text[fragment.start : fragment.end]))
+    pieces.append(text[done:])
+    return "".join(pieces), tuple(switches)
+
+
+def restore(text: str, switches: Sequence[Switch]) -> str:
+    """The text before its fragments were switched."""
+    pieces, done = [], 0
+    for switch in switches:
+        pieces += (text[done : switch.start], switch.source)
+        done = switch.end
+    return "".join((*pieces, text[done:]))
+
+
+def shifted(switches: Sequence[Switch], by: int) -> tuple[Switch, ...]:
+    """The switches of a text that now stands `by` characters further on."""
+    return tuple(Switch(s.start + by, s.end + by, s.source) for s in switches)
+
+
+def fragments(
+    text: str, lexicon: Lexicon, source: str, target: str, protected: Collection[str] = ()
+) -> list[Fragment]:
+    """The longest phrases of the lexicon in a text, from left to right, without overlap."""
+    table = lexicon.table(source, target)
+    if not table.candidates:
+        return []
+    if language(source).spaced:
+        return list(_spaced(_words(text, source, frozenset(protected)), table, source))
+    return list(_unspaced(text, table, protected))
+
+
+def _spaced(runs: list[list[_Word]], table: Table, source: str) -> Iterator[Fragment]:
+    for run in runs:
+        at = 0
+        while at < len(run):
+            longest = min(table.longest.get(run[at].key, 0), len(run) - at)
+            for size in range(longest, 0, -1):
+                key = phrase_key([word.key for word in run[at : at + size]], source)
+                if key in table.candidates:
+                    first, last = run[at], run[at + size - 1]
+                    yield Fragment(first.start, last.end, table.candidates[key], first.capital)
+                    at += size
+                    break
+            else:
+                at += 1
+
+
+def _unspaced(text: str, table: Table, protected: Collection[str]) -> Iterator[Fragment]:
+    fixed = bytearray(len(text))
+    for match in _FOREIGN.finditer(text):
+        fixed[match.start() : match.end()] = b"\1" * (match.end() - match.start())
+    for name in filter(None, protected):
+        start = text.find(name)
+        while start >= 0:
+            fixed[start : start + len(name)] = b"\1" * len(name)
+            start = text.find(name, start + 1)
+    at = 0
+    while at < len(text):
+        longest = min(table.longest.get(text[at], 0), len(text) - at)
+        for size in range(longest, 0, -1):
+            end = at + size
+            whole = end == len(text) or not _MARK.match(text[end])
+            if whole and not any(fixed[at:end]) and text[at:end] in table.candidates:
+                yield Fragment(at, end, table.candidates[text[at:end]], False)
+                at = end
+                break
+        else:
+            at += 1
+
+
+def _words(text: str, source: str, protected: frozenset[str]) -> list[list[_Word]]:
+    """Runs of words with nothing but white space between them, fixed words left out."""
+    chunks = [(m.start(), m.group()) for m in _CHUNK.finditer(text)]
+    words: list[_Word] = []
+    inner_capitals: set[str] = set()
+    numbers = NUMBER_WORDS.get(source, frozenset())
+    names = protected.union(*(WORD.findall(name) for name in protected))
+    for index, (start, chunk) in enumerate(chunks):
+        if chunk.isalpha():
+            spans = [(start, start + len(chunk), chunk)]
+        elif _MATHS.search(chunk):
+            words.append(_Word(start, start + len(chunk), "", True))
+            continue
+        else:
+            spans = [(start + m.start(), start + m.end(), m.group()) for m in WORD.finditer(chunk)]
+        for begin, end, word in spans:
+            key = word_key(word)
+            base = _base(word)
+            fixed = base in names or word in names or key in numbers
+            fixed = fixed or any(part in numbers for part in key.split("-"))
+            capital = word[0].isupper()
+            if capital and not _begins_sentence(text, begin):
+                capital = False
+                if source not in _CAPITALISED_NOUNS:
+                    fixed = True
+                    inner_capitals.add(base)
+            words.append(_Word(begin, end, key, fixed or _in_formula(chunks, index), capital))
+    runs: list[list[_Word]] = []
+    last_end = -1
+    for word in words:
+        if word.fixed or (word.capital and _base(text[word.start : word.end]) in inner_capitals):
+            last_end = -1
+            continue
+        if last_end >= 0 and text[last_end : word.start].isspace():
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+        last_end = word.end
+    return runs
+
+
+def _base(word: str) -> str:
+    """A word without its possessive ending."""
+    return word.replace("’", "'").removesuffix("'s")
+
+
+def _begins_sentence(text: str, start: int) -> bool:
+    before = text[:start].rstrip(_OPENERS)
+    stripped = before.rstrip()
+    if not stripped or "\n" in before[len(stripped) :]:
+        return True
+    stripped = stripped.rstrip(_CLOSERS)
+    return stripped.endswith(_SENTENCE_END) and not _ABBREVIATION.search(stripped)
+
+
+def _in_formula(chunks: Sequence[tuple[int, str]], index: int) -> bool:
+    """Whether a word stands beside an operator; a lone letter also beside a minus sign."""
+    chunk = chunks[index][1]
+    for near in (index - 1, index + 1):
+        if 0 <= near < len(chunks):
+            other = chunks[near][1]
+            if _OPERATOR.fullmatch(other) or (len(chunk) == 1 and _DASH.fullmatch(other)):
+                return True
+    return False

@@ -1,0 +1,115 @@
+"""Attention against a loop over queries in float64, its masks, and its two forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xcot_jax.models.attention import attention
+
+WIDTH = 8
+
+
+def rows(segments):
+    """Positions that restart with each segment, for rows of segment ids."""
+    segments = np.asarray(segments, np.int32)
+    positions = np.zeros_like(segments)
+    for row in range(segments.shape[0]):
+        for column in range(1, segments.shape[1]):
+            if segments[row, column] == segments[row, column - 1]:
+                positions[row, column] = positions[row, column - 1] + 1
+    return positions, segments
+
+
+def random_qkv(seed, tokens, heads, kv_heads, batch=2, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    shapes = [(batch, tokens, n, WIDTH) for n in (heads, kv_heads, kv_heads)]
+    return tuple(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
+
+
+def attend(qkv, segments, kernel="plain"):
+    positions, segments = (jnp.asarray(array) for array in rows(segments))
+    return attention(
+        *qkv,
+        query_positions=positions,
+        key_positions=positions,
+        query_segments=segments,
+        key_segments=segments,
+        kernel=kernel,
+    )
+
+
+def reference(qkv, segments):
+    """One query at a time, from the definition."""
+    q, k, v = (np.asarray(array, np.float64) for array in qkv)
+    group = q.shape[2] // k.shape[2]
+    output = np.zeros_like(q)
+    for row, query, head in np.ndindex(q.shape[:3]):
+        same = np.flatnonzero(np.asarray(segments[row][: query + 1]) == segments[row][query])
+        scores = k[row, same, head // group] @ q[row, query, head] / np.sqrt(WIDTH)
+        weights = np.exp(scores - scores.max())
+        output[row, query, head] = weights @ v[row, same, head // group] / weights.sum()
+    return output
+
+
+segment_rows = st.lists(st.integers(1, 9), min_size=1, max_size=4).map(
+    lambda lengths: [number + 1 for number, n in enumerate(lengths) for _ in range(n)]
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(segment_rows, st.sampled_from([(4, 4), (4, 2), (4, 1)]), st.integers(0, 99))
+def test_attention_is_what_its_definition_says(row, heads, seed):
+    segments = [row, [1] * len(row)]
+    qkv = random_qkv(seed, len(row), *heads)
+    np.testing.assert_allclose(attend(qkv, segments), reference(qkv, segments), atol=2e-6)
+
+
+@pytest.mark.parametrize("tokens", [129, 300, 512])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_blocks_equal_the_plain_form_in_value_and_gradient(tokens, dtype):
+    segments = np.ones((2, tokens), np.int32)
+    segments[0, 100:] = 2
+    segments[0, 250:] = 0
+    qkv = random_qkv(0, tokens, 4, 2, dtype=dtype)
+    real = jnp.asarray(segments != 0, jnp.float32)[:, :, None, None]
+
+    def loss(qkv, kernel):
+        output = attend(qkv, segments, kernel).astype(jnp.float32) * real
+        return jnp.sum(output**2), output
+
+    (_, plain), plain_gradient = jax.value_and_grad(loss, has_aux=True)(qkv, "plain")
+    (_, blocks), blocks_gradient = jax.value_and_grad(loss, has_aux=True)(qkv, "blocks")
+    tolerance = 5e-6 if dtype == jnp.float32 else 3e-2
+    np.testing.assert_allclose(blocks, plain, atol=tolerance)
+    for ours, theirs in zip(blocks_gradient, plain_gradient, strict=True):
+        np.testing.assert_allclose(
+            ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance, rtol=tolerance
+        )
+
+
+@pytest.mark.parametrize("kernel", ["plain", "blocks"])
+def test_padding_is_finite_with_finite_gradients(kernel):
+    segments = np.zeros((2, 200), np.int32)
+    segments[0, :50] = 1
+    qkv = random_qkv(1, 200, 4, 2)
+    output, gradient = jax.value_and_grad(lambda qkv: jnp.sum(attend(qkv, segments, kernel)))(qkv)
+    assert np.isfinite(output)
+    assert all(np.isfinite(array).all() for array in gradient)
+
+
+@pytest.mark.parametrize("kernel", ["plain", "blocks"])
+def test_a_query_sees_neither_the_future_nor_other_segments(kernel):
+    segments = np.repeat([[1] * 140 + [2] * 60], 2, axis=0)
+    q, k, v = random_qkv(2, 200, 4, 4)
+
+    def gradient(column):
+        return jax.grad(
+            lambda kv: jnp.sum(attend((q, *kv), segments, kernel)[:, column]), argnums=0
+        )((k, v))
+
+    for column, first in ((139, 0), (150, 140)):
+        seen = np.abs(np.asarray(gradient(column)[1])).sum(axis=(0, 2, 3)) > 0
+        assert np.flatnonzero(seen).tolist() == list(range(first, column + 1))

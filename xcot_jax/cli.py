@@ -1,0 +1,223 @@
+"""The `xcot` command: one table of sub-commands, each imported only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xcot_jax import __version__
+
+Add = Callable[[argparse.ArgumentParser], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command.
+
+    Attributes:
+      summary: its line in `xcot --help`.
+      arguments: adds its options to a parser.
+      run: does it; gets the parsed options and the `--config.KEY=VALUE` ones, imports what it needs.
+      configured: whether it takes settings.
+    """
+
+    summary: str
+    arguments: Add
+    run: Callable[[argparse.Namespace, list[str]], None]
+    configured: bool = True
+
+
+def _load(options: argparse.Namespace, overrides: list[str], fallback: Path | None = None) -> Any:
+    from xcot_jax import config
+
+    path = options.config or fallback
+    if path is None:
+        raise config.ConfigError("--config=FILE is missing; configs/ holds files to start from")
+    if fallback is not None and options.config is None and not fallback.exists():
+        raise config.ConfigError(f"{fallback} does not exist; give --config=FILE, or the --workdir of a run")
+    return config.load(path, config.parse_overrides(overrides))
+
+
+def _prep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="directory to write the dataset to")
+
+
+def _prep(options: argparse.Namespace, overrides: list[str]) -> None:
+    from data_prep.build import build
+
+    build(_load(options, overrides), options.out)
+
+
+def _preview_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, help="dataset directory")
+    parser.add_argument("-n", "--count", type=int, default=5, help="groups to show (5)")
+    parser.add_argument("--language", help="only groups with a view in this language (code)")
+    parser.add_argument("--recipe", help="only groups of this recipe")
+    parser.add_argument("--tokenizer", help="tokenizer to align tokens with; the dataset's own if it has one")
+
+
+def _preview(options: argparse.Namespace, _: list[str]) -> None:
+    from data_prep.preview import preview
+
+    preview(
+        options.directory,
+        options.count,
+        tokenizer=options.tokenizer,
+        language=options.language,
+        recipe=options.recipe,
+    )
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def _train(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides)
+    from xcot_jax.train import train
+
+    train(settings, options.workdir, progress=not options.no_progress)
+
+
+def _eval_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
+    parser.add_argument("--step", type=int, help="checkpoint to evaluate; the newest by default")
+
+
+def _eval(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides, options.workdir / "config.json")
+    from xcot_jax.evaluate import evaluate_run
+
+    evaluate_run(settings, options.workdir, step=options.step)
+
+
+def _generate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("questions", nargs="+", metavar="QUESTION", help="what to ask")
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
+    parser.add_argument("--translate-to", metavar="CODE", help="ask for the question in this language first")
+
+
+def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides, options.workdir / "config.json")
+    from xcot_jax.evaluate import answer
+
+    answer(settings, options.workdir, options.questions, translate_to=options.translate_to)
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="directories of evaluated runs")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write the report to")
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from xcot_jax.evaluation.report import main as report
+
+    report(options.runs, options.out)
+
+
+def _env(_: argparse.Namespace, __: list[str]) -> None:
+    from xcot_jax.environment import describe
+
+    print(describe())
+
+
+COMMANDS: dict[str, Command] = {
+    "prep": Command("turn problems into TFRecords of parallel groups", _prep_arguments, _prep),
+    "preview": Command("show groups of a dataset", _preview_arguments, _preview, configured=False),
+    "train": Command("train a model, or continue", _train_arguments, _train),
+    "eval": Command("score a trained model on benchmarks", _eval_arguments, _eval),
+    "generate": Command("ask a trained model", _generate_arguments, _generate),
+    "report": Command("compare runs: table, charts, page", _report_arguments, _report, configured=False),
+    "env": Command("show versions, devices and what is missing", lambda _: None, _env, configured=False),
+}
+
+
+class _SettingsHelp(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from xcot_jax.config import describe
+
+        parser.print_help()
+        print(f"\nsettings (--config.KEY=VALUE):\n{describe()}")
+        parser.exit()
+
+
+def _parser(name: str, command: Command) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        f"xcot {name}", description=command.summary, add_help=not command.configured, allow_abbrev=False
+    )
+    if command.configured:
+        parser.add_argument("-h", "--help", nargs=0, action=_SettingsHelp, help="show this and every setting")
+        parser.add_argument("--config", type=Path, metavar="FILE", help="config file (.py, or a saved .json)")
+        parser.epilog = "--config.KEY=VALUE changes any setting; it beats the file"
+    command.arguments(parser)
+    return parser
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: xcot COMMAND ...\n\n"
+        "Cross-lingual chain-of-thought instruction tuning and distillation in one pass.\n\n"
+        f"commands:\n{rows}\n\nxcot COMMAND --help lists its options and every setting."
+    )
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs one sub-command.
+
+    Raises:
+      InputError: for bad input, with all a user needs in its message.
+    """
+    from xcot_jax.errors import InputError
+
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(COMMANDS)}"
+        raise InputError(f"no command {name!r}{hint}")
+    command = COMMANDS[name]
+    parser = _parser(name, command)
+    options, others = parser.parse_known_args(rest)
+    strange = [o for o in others if not (command.configured and o.startswith("--config."))]
+    if strange:
+        known = [s for action in parser._actions for s in action.option_strings]
+        near = difflib.get_close_matches(strange[0].partition("=")[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"unknown argument {strange[0]}{hint}")
+    command.run(options, others)
+
+
+def main() -> None:
+    """The console entry point: bad input ends in one message and status 2, not a traceback."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    if arguments[0] in ("-V", "--version"):
+        print(f"xcot-jax {__version__}")
+        return
+    from xcot_jax.errors import InputError
+
+    try:
+        run(arguments)
+    except (InputError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        if os.environ.get("XCOT_TRACEBACK"):
+            raise
+        print(f"xcot: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("xcot: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # The reader, such as head, has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

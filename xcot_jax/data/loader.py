@@ -1,0 +1,219 @@
+"""The input pipeline of one host: shuffle, tokenize, pack, batch, prefetch, place on the mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from xcot_jax.data import packing
+from xcot_jax.data.records import ParallelGroup
+from xcot_jax.data.source import GroupSource
+from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
+from xcot_jax.errors import InputError
+from xcot_jax.settings import Settings
+
+
+class DropCounter:
+    """Counts groups that were left out because they are longer than a row."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.ids: set[str] = set()
+
+    def add(self, group_id: str) -> None:
+        """Notes one group; seeing it again in a later epoch does not count twice."""
+        with self._lock:
+            self.ids.add(group_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class HostBatch:
+    """One host's share of a batch, before it is placed on devices.
+
+    Attributes:
+      rows: stacked packed rows, as `packing.finish_row` makes them.
+      state: the pipeline's state after this batch.
+    """
+
+    rows: packing.Ragged
+    state: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> int:
+        """Checksum of the record numbers, to compare what two runs have read."""
+        return zlib.crc32(np.ascontiguousarray(self.rows["records"]).tobytes())
+
+    @property
+    def fill(self) -> float:
+        """Share of the rows' tokens that is not padding."""
+        return float((self.rows["segment_ids"] > 0).mean())
+
+
+class EncodeGroups(grain.transforms.MapWithIndex):
+    """Tokenizes and lays out groups; too long ones become None, which Grain leaves out."""
+
+    def __init__(self, tokenizer: Tokenizer, settings: Settings, dropped: DropCounter):
+        self._tokenizer, self._data, self._dropped = tokenizer, settings.data, dropped
+
+    def map_with_index(self, index: int, item: tuple[int, ParallelGroup]) -> packing.Ragged | None:
+        """Encodes one numbered group."""
+        record, group = item
+        data = self._data
+        element = packing.encode_group(group, self._tokenizer, data.students + 1, record)
+        if packing.fits(element, data.row_tokens, data.row_slots):
+            return element
+        if data.overlong == "error":
+            raise InputError(
+                f"{data.dir}: group {group.id} has {len(element['tokens'])} tokens and "
+                f"{len(element['targets'])} loss slots, more than a row (data.row_tokens="
+                f"{data.row_tokens}, data.row_slots={data.row_slots}); raise them, or set "
+                "data.overlong=drop"
+            )
+        self._dropped.add(group.id)
+        return None
+
+
+class _Numbered:
+    """A source whose elements carry their number in it."""
+
+    def __init__(self, source: Sequence[ParallelGroup]):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Any) -> tuple[int, ParallelGroup]:
+        return int(index), self._source[int(index)]
+
+    def __repr__(self) -> str:
+        return f"numbered({self._source!r})"
+
+
+def find_tokenizer(settings: Settings) -> Tokenizer:
+    """The tokenizer the settings name, or the one that lies in the dataset directory.
+
+    Raises:
+      InputError: if there is neither.
+    """
+    if settings.data.tokenizer:
+        return load_tokenizer(settings.data.tokenizer)
+    path = Path(settings.data.dir) / "tokenizer.model"
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; set data.tokenizer to a Hugging Face directory or a "
+            "SentencePiece .model, or prepare the data with prep.tokenizer.train=True"
+        )
+    return load_tokenizer(path)
+
+
+class Loader:
+    """Endless batches of one host, resumable exactly.
+
+    Every host shuffles all records in the same order and takes every `process_count`-th, so that hosts
+    share no record within an epoch. Iteration never ends; the epochs follow each other, reshuffled.
+
+    Args:
+      settings: of the run.
+      tokenizer: ids for the records' text.
+      source: records; those of the training split if None.
+      process_index: this host's number.
+      process_count: number of hosts; `data.batch_rows` must be a multiple of it.
+
+    Raises:
+      InputError: if rows do not divide by hosts, or there are fewer records than hosts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokenizer: Tokenizer,
+        source: Sequence[ParallelGroup] | None = None,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        data = settings.data
+        source = source if source is not None else GroupSource(Path(data.dir), "train")
+        if data.batch_rows % process_count:
+            raise InputError(
+                f"data.batch_rows={data.batch_rows} does not divide by {process_count} hosts"
+            )
+        if len(source) < process_count:
+            raise InputError(f"{data.dir}: {len(source)} training groups for {process_count} hosts")
+        self.dropped = DropCounter()
+        self.groups = len(source)
+        dataset = grain.MapDataset.source(_Numbered(source)).shuffle(seed=settings.seed)
+        dataset = dataset[process_index::process_count].repeat()
+        encoded = dataset.map_with_index(EncodeGroups(tokenizer, settings, self.dropped))
+        rows = packing.pack(
+            encoded.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)),
+            row_tokens=data.row_tokens,
+            row_slots=data.row_slots,
+            bins=data.packing_bins,
+            seed=settings.seed,
+        )
+        batches = rows.batch(data.batch_rows // process_count)
+        self._batches = grain.experimental.ThreadPrefetchIterDataset(
+            batches, prefetch_buffer_size=data.prefetch
+        )
+        self._iterator = iter(self._batches)
+
+    def __iter__(self) -> Iterator[HostBatch]:
+        return self
+
+    def __next__(self) -> HostBatch:
+        rows = next(self._iterator)
+        return HostBatch(rows, self._iterator.get_state())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues after the batch whose `HostBatch.state` this is."""
+        self._iterator.set_state(state)
+
+
+def evaluation_batches(
+    settings: Settings, tokenizer: Tokenizer, split: str, rows: int
+) -> list[packing.Ragged]:
+    """The groups of a split once, in order, as batches of `rows` rows; the last is filled with empty rows.
+
+    Every host gets the same batches, so that none waits for another.
+    """
+    data = settings.data
+    source = _Numbered(GroupSource(Path(data.dir), split))
+    if not len(source):
+        return []
+    encode = EncodeGroups(tokenizer, settings, DropCounter())
+    dataset = grain.MapDataset.source(source).map_with_index(encode).to_iter_dataset()
+    packed = list(
+        packing.pack(
+            dataset,
+            row_tokens=data.row_tokens,
+            row_slots=data.row_slots,
+            bins=data.packing_bins,
+            seed=0,
+        )
+    )
+    if not packed:
+        return []
+    empty = {name: np.zeros_like(value) for name, value in packed[0].items()}
+    empty["languages"] += packing.NO_LANGUAGE
+    packed += [empty] * (-len(packed) % rows)
+    return [
+        {name: np.stack([row[name] for row in packed[i : i + rows]]) for name in empty}
+        for i in range(0, len(packed), rows)
+    ]
+
+
+def place(rows: packing.Ragged, sharding: NamedSharding) -> packing.Batch:
+    """Puts this host's rows on its devices, as part of the global batch."""
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), packing.to_batch(rows)
+    )

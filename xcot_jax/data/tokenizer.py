@@ -1,0 +1,381 @@
+"""One face for Hugging Face tokenizers and SentencePiece models.
+
+Prompt, preamble and answer are encoded separately and their ids joined, so that an answer has the
+same ids after every prompt. Hence nothing is added here: no beginning, no end, no special token
+found in text. Text in, ids out, and the same text back.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from xcot_jax.errors import InputError
+
+MODEL_FILE = "tokenizer.model"  # of a SentencePiece model in a directory
+_HUGGING_FACE_FILES = ("tokenizer.json", "tokenizer_config.json")
+_SPACE_MARK = "\u2581"  # what SentencePiece writes for a space inside of pieces
+_PARTIAL = "\ufffd"  # what the bytes of half a character decode to
+
+# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, and Chinese characters.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_BOUNDARY = re.compile(rf"(\n|\d|(?:(?!\d)[{_UNSPACED}])+)")
+_FIXED_PIECES = 4 + 256 + 1  # pad, unk, bos and eos; bytes; line break
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tokenizer(abc.ABC):
+    """Text to ids and back. Can be pickled, and shared between threads.
+
+    Attributes:
+      path: where it was loaded from.
+      fingerprint: SHA-256 of all that decides its ids; part of the key of whatever is cached.
+      vocab_size: all ids are below it.
+      bos_id: id that begins a sequence for models trained with one, or None.
+      eos_id: id that ends a response; it is trained.
+      pad_id: id that fills rows; never `eos_id`. Where it stands nothing is attended to or trained,
+        so a tokenizer without one lends another token's.
+      special: ids that stand for no text, with their names.
+    """
+
+    path: Path
+    fingerprint: str
+    vocab_size: int
+    bos_id: int | None
+    eos_id: int
+    pad_id: int
+    special: Mapping[int, str] = dataclasses.field(repr=False)
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without any special token."""
+
+    @abc.abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text."""
+
+    @abc.abstractmethod
+    def _decode(self, ids: list[int]) -> str:
+        """The text of ids none of which is special."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special ones, and those beyond the vocabulary, are left out."""
+        numbers = map(int, ids)
+        return self._decode([i for i in numbers if i < self.vocab_size and i not in self.special])
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """What each id adds to the text, for people to look at.
+
+        Joined, the pieces of ordinary ids are their `decode`; a special id gives its name. An id
+        that leaves a character unfinished gives "", and the one that finishes it the character.
+        """
+        pieces: list[str] = []
+        window: list[int] = []  # ids not shown yet, after the one before them: some tokenizers
+        shown = 0  # decode a first id without its space. So many of its characters were shown.
+        for number in map(int, ids):
+            if number in self.special or number >= self.vocab_size:
+                if window:
+                    pieces[-1] += self._decode(window)[shown:]
+                pieces.append(self.special.get(number, f"<{number}>"))
+                window, shown = [], 0
+                continue
+            window.append(number)
+            text = self._decode(window)[shown:]
+            if text.endswith(_PARTIAL):
+                pieces.append("")
+            else:
+                pieces.append(text)
+                window = [number]
+                shown = len(self._decode(window))
+        if window:
+            pieces[-1] += self._decode(window)[shown:]
+        return pieces
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SentencePieceTokenizer(Tokenizer):
+    """A SentencePiece `.model` file.
+
+    Attributes:
+      processor: the model.
+      space_mark_ids: bytes of U+2581, which as a character of the text would come back as a space.
+    """
+
+    processor: sentencepiece.SentencePieceProcessor = dataclasses.field(repr=False)
+    space_mark_ids: tuple[int, ...] = dataclasses.field(repr=False)
+
+    def encode(self, text: str) -> list[int]:
+        if _SPACE_MARK not in text:
+            return self.processor.encode(text)
+        head, *rest = (self.processor.encode(part) for part in text.split(_SPACE_MARK))
+        return head + [i for part in rest for i in (*self.space_mark_ids, *part)]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.processor.decode(ids)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HuggingFaceTokenizer(Tokenizer):
+    """A directory that `transformers.AutoTokenizer` reads.
+
+    Attributes:
+      processor: the tokenizer.
+    """
+
+    processor: Any = dataclasses.field(repr=False)
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        return self.processor(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,  # "</s>" in a question is text, not the end of it
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.processor.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
+    """Loads a tokenizer from local files.
+
+    Args:
+      path: a SentencePiece model file; or a directory with a Hugging Face tokenizer, or else with
+        a SentencePiece `tokenizer.model`.
+
+    Raises:
+      InputError: if there is none at the path or it cannot be read; if it has no end-of-sequence
+        token; or if it loses line breaks, which end prompts.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise InputError(f"{place} does not exist: no tokenizer there")
+    model = place / MODEL_FILE if place.is_dir() else place
+    tokenizer: Tokenizer
+    if place.is_dir() and any((place / name).exists() for name in _HUGGING_FACE_FILES):
+        tokenizer = _load_hugging_face(place)
+    elif model.exists():
+        tokenizer = _load_sentencepiece(model)
+    else:
+        names = ", ".join((*_HUGGING_FACE_FILES, MODEL_FILE))
+        raise InputError(f"{place} holds no tokenizer: none of {names} is there")
+    sample = "1\n2\n\n3\n"
+    if (read_back := tokenizer.decode(tokenizer.encode(sample))) != sample:
+        raise InputError(
+            f"{place}: this tokenizer turns {sample!r} into {read_back!r}; prompts and answers need "
+            "their line breaks, so choose one that keeps them"
+        )
+    return tokenizer
+
+
+def train_sentencepiece(
+    texts: Iterable[str],
+    path: str | os.PathLike[str],
+    vocab_size: int,
+    whole_numbers_below: int = 0,
+) -> Tokenizer:
+    """Trains a tokenizer on texts and writes it to `path`, whole or not at all.
+
+    Every text survives encoding and decoding exactly: nothing is normalised, no space added or
+    removed, a line break is one token, and characters not seen in training become bytes.
+
+    *Words.* Pieces are learned within words only, else a corpus of similar sentences teaches whole
+    phrases of Chinese, Japanese and Thai as one piece, and a word replaced by its translation turns
+    up in company it never had. ICU finds the words of unspaced scripts; a shorter maximal piece
+    would break the long words of other languages instead.
+
+    *Byte-pair encoding* because it is fast, free of chance, and makes frequent words one piece
+    however small the corpus is; the unigram model takes six to ten times as long and falls back to
+    letters for words it prunes.
+
+    *Numbers.* Digits are single pieces, in every script. With `whole_numbers_below` so is each
+    integer below it, wherever it stands; longer runs of digits are read from the left, each time as
+    the longest such integer ("345" below 100 is "34", "5").
+
+    Args:
+      texts: the corpus; consumed once.
+      path: of the model file.
+      vocab_size: most pieces it may have; a small corpus gives fewer.
+      whole_numbers_below: integers below this are one token each.
+
+    Returns:
+      The tokenizer, loaded from `path`. Ids: padding 0, unknown 1, beginning 2, end 3.
+
+    Raises:
+      InputError: if there is no text, or `vocab_size` cannot hold the characters of the corpus.
+    """
+    from icu4py.breakers import WordBreaker  # ICU's dictionaries, which only training needs
+
+    target = Path(path)
+    whole = [str(number) for number in range(whole_numbers_below)]
+    if vocab_size <= _FIXED_PIECES + len(whole):
+        raise InputError(
+            f"a vocabulary of {vocab_size} pieces has no room for words: {_FIXED_PIECES} are special "
+            f"ones and bytes, {len(whole)} whole numbers; raise vocab_size"
+        )
+    model = io.BytesIO()
+    interruptions: list[BaseException] = []
+
+    def sentences() -> Iterator[str]:
+        try:
+            yield from _words(texts, WordBreaker)
+        except BaseException as error:  # SentencePiece would make a RuntimeError of it
+            interruptions.append(error)
+            raise
+
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences(),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            required_chars="\u2581",  # a corpus without spaces must not make them bytes
+            byte_fallback=True,
+            user_defined_symbols=["\n", *whole],
+            split_digits=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            max_sentence_length=1 << 24,  # longer sentences would be dropped
+            shuffle_input_sentence=False,
+            num_threads=1,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        if interruptions:
+            raise interruptions[0] from None
+        raise InputError(
+            f"{target}: no tokenizer of {vocab_size} pieces can be trained on these texts (is there "
+            f"any, and is vocab_size above the number of their characters?): {error}"
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_bytes(model.getvalue())
+    temporary.replace(target)
+    return load_tokenizer(target)
+
+
+def _load_sentencepiece(path: Path) -> SentencePieceTokenizer:
+    content = path.read_bytes()
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(content)
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path}: not a SentencePiece model: {error}") from error
+    ids = range(processor.get_piece_size())
+    found = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()]
+    has_bytes = all(processor.is_byte(i) for i in found)
+    named = {
+        name: number if number >= 0 else None
+        for name, number in (
+            ("pad", processor.pad_id()),
+            ("unk", processor.unk_id()),
+            ("bos", processor.bos_id()),
+            ("eos", processor.eos_id()),
+        )
+    }
+    eos = _end(path, named["eos"])
+    return SentencePieceTokenizer(
+        path=path,
+        fingerprint=hashlib.sha256(content).hexdigest(),
+        vocab_size=len(ids),
+        bos_id=named["bos"],
+        eos_id=eos,
+        pad_id=_padding(eos, named["pad"], named["unk"], named["bos"]),
+        special={
+            i: processor.id_to_piece(i)
+            for i in ids
+            if processor.is_control(i) or processor.is_unknown(i)
+        },
+        processor=processor,
+        space_mark_ids=tuple(found) if has_bytes else tuple(processor.encode(_SPACE_MARK)),
+    )
+
+
+def _load_hugging_face(path: Path) -> HuggingFaceTokenizer:
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # PyTorch is not missed here
+    from transformers import AutoTokenizer  # over a second
+
+    try:
+        processor = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    except Exception as error:  # broken files make it raise anything, KeyError for one
+        raise InputError(f"{path}: transformers cannot load this tokenizer: {error}") from error
+    if not processor.is_fast:
+        raise InputError(
+            f"{path}: only tokenizers with a tokenizer.json are read; convert it first"
+        )
+    eos = _end(path, processor.eos_token_id)
+    special = {
+        i: token.content for i, token in processor.added_tokens_decoder.items() if token.special
+    }
+    special |= dict(zip(processor.all_special_ids, processor.all_special_tokens, strict=True))
+    content = (processor.backend_tokenizer.to_str(), eos, processor.bos_token_id)
+    return HuggingFaceTokenizer(
+        path=path,
+        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        vocab_size=max(processor.get_vocab().values()) + 1,
+        bos_id=processor.bos_token_id,
+        eos_id=eos,
+        pad_id=_padding(
+            eos, processor.pad_token_id, processor.unk_token_id, processor.bos_token_id
+        ),
+        special=special,
+        processor=processor,
+    )
+
+
+def _end(path: Path, eos: int | None) -> int:
+    if eos is None:
+        raise InputError(
+            f"{path}: the tokenizer has no end-of-sequence token, which responses are trained to "
+            "end in; set eos_token in its tokenizer_config.json, or train a model with one"
+        )
+    return eos
+
+
+def _padding(eos: int, *candidates: int | None) -> int:
+    """The first id that is not the end of sequence; any other will do where there is none."""
+    return next(i for i in (*candidates, 0, 1) if i is not None and i != eos)
+
+
+def _words(
+    texts: Iterable[str], word_breaker: Callable[[str, str], Iterable[str]]
+) -> Iterator[str]:
+    """Cuts texts where no piece may reach across: SentencePiece looks no further than a sentence."""
+    for text in texts:
+        for number, part in enumerate(_BOUNDARY.split(text)):
+            if number % 2 and len(part) > 1:
+                yield from word_breaker(part, "en")  # ICU takes the script from the text
+            elif part and part != "\n":
+                yield part

@@ -1,0 +1,156 @@
+"""`xcot eval` and `xcot generate`: a trained model asked and scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from xcot_jax import config as config_files
+from xcot_jax import sharding
+from xcot_jax.checkpoint import Checkpoints
+from xcot_jax.data.loader import find_tokenizer
+from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.evaluation import runner, scoring
+from xcot_jax.evaluation.extraction import last_number, plain
+from xcot_jax.generation import Generator
+from xcot_jax.models import hf, transformer
+from xcot_jax.models.config import ModelConfig, from_settings
+from xcot_jax.prompts import direct_prompt, template, translate_prompt
+from xcot_jax.settings import Settings
+
+
+def model_config(settings: Settings, tokenizer: Tokenizer) -> ModelConfig:
+    """The decoder of a run.
+
+    Raises:
+      InputError: for sizes that do not fit, or a tokenizer larger than the model's vocabulary.
+    """
+    checkpoint = hf.read_config(Path(settings.model.init_from)) if settings.model.init_from else None
+    return from_settings(settings.model, tokenizer.vocab_size, checkpoint)
+
+
+class Evaluator:
+    """Asks one model; keeps what is compiled between benchmarks and between evaluations of a run."""
+
+    def __init__(self, settings: Settings, config: ModelConfig, mesh: Mesh, tokenizer: Tokenizer):
+        self._settings = settings
+        self._tokenizer = tokenizer
+        self._generator = Generator(
+            transformer.graph(config),
+            mesh,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+            batch_size=settings.eval.batch_size,
+            max_new_tokens=settings.eval.max_new_tokens,
+        )
+
+    def generate(
+        self, params: Any, prompts: Sequence[str], *, progress: bool = False
+    ) -> list[runner.Generation]:
+        """What the model says to each prompt, most likely token by most likely token."""
+        begin = [] if self._tokenizer.bos_id is None else [self._tokenizer.bos_id]
+        ids = [begin + self._tokenizer.encode(prompt) for prompt in prompts]
+        return [
+            runner.Generation(self._tokenizer.decode(g.tokens), g.truncated, len(g.tokens))
+            for g in self._generator.generate(params, ids, progress=progress)
+        ]
+
+    def run(
+        self,
+        params: Any,
+        step: int,
+        *,
+        limit: int | None = None,
+        split: str | None = None,
+        out_dir: Path | None = None,
+        progress: bool = False,
+    ) -> list[scoring.BenchmarkResult]:
+        """Scores the benchmarks of the settings.
+
+        Args:
+          params: the weights.
+          step: training step they are of.
+          limit: problems a language, if not the settings'.
+          split: split of the dataset's held-out problems, if not the settings'.
+          out_dir: where generations and results are saved, if anywhere.
+          progress: whether to show a bar.
+        """
+        changes: dict[str, Any] = {}
+        if limit is not None:
+            changes["limit"] = limit
+        if split is not None:
+            changes["split"] = split
+        asked = dataclasses.replace(self._settings.eval, **changes)
+        settings = dataclasses.replace(self._settings, eval=asked)
+        return [
+            runner.evaluate(
+                lambda prompts: self.generate(params, prompts, progress=progress),
+                settings,
+                benchmark,
+                step=step,
+                out_dir=out_dir,
+            )
+            for benchmark in asked.benchmarks
+        ]
+
+
+def _restore(settings: Settings, workdir: Path, step: int | None) -> tuple[Evaluator, Any, int]:
+    """A run's evaluator, parameters and step."""
+    tokenizer = find_tokenizer(settings)
+    config = model_config(settings, tokenizer)
+    mesh = sharding.make_mesh(settings.mesh)
+    shapes = transformer.param_shapes(config)
+    shardings = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
+    checkpoints = Checkpoints(workdir)
+    params, step = checkpoints.restore_params(shapes, shardings, step)
+    checkpoints.close()
+    return Evaluator(settings, config, mesh, tokenizer), params, step
+
+
+def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) -> None:
+    """Scores a checkpoint on the benchmarks of the settings and prints the table.
+
+    Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation, and the settings used.
+
+    Raises:
+      InputError: if there is no such checkpoint, or a benchmark cannot be read.
+    """
+    evaluator, params, step = _restore(settings, workdir, step)
+    out_dir = workdir / "eval"
+    results = evaluator.run(params, step, out_dir=out_dir, progress=True)
+    config_files.save(settings, out_dir / "config.json")
+    for result in results:
+        print(f"\n{result.name}, seed {result.seed}, step {step}: {result.benchmark}")
+        print(scoring.table([result]))
+    print(f"\ngenerations and results in {out_dir}")
+
+
+def answer(
+    settings: Settings, workdir: Path, questions: Sequence[str], *, translate_to: str | None = None
+) -> None:
+    """Prints what a trained model answers.
+
+    Args:
+      settings: of the run.
+      workdir: of the run.
+      questions: in any language.
+      translate_to: ask the model to say the question in this language first (Random-CoT).
+
+    Raises:
+      InputError: if there is no checkpoint.
+    """
+    evaluator, params, _ = _restore(settings, workdir, None)
+    style = template(settings.prep.template)
+    prompts = [
+        translate_prompt(style, question, translate_to) if translate_to else direct_prompt(style, question)
+        for question in questions
+    ]
+    generations = evaluator.generate(params, prompts)
+    for question, generation in zip(questions, generations, strict=True):
+        found = last_number(generation.text)
+        cut = "\n(cut off: eval.max_new_tokens)" if generation.truncated else ""
+        print(f"> {question}\n{generation.text}{cut}\n= {'no number' if found is None else plain(found)}\n")

@@ -1,0 +1,207 @@
+"""What a run reports: metrics.jsonl, TensorBoard events, the progress bar, throughput and MFU."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorboardX
+import tqdm
+
+from xcot_jax.data import packing
+from xcot_jax.languages import CODES
+from xcot_jax.models.config import ModelConfig, causal_pairs, forward_flops
+from xcot_jax.train_step import StepMetrics
+
+# Peak dense bf16 FLOP/s of one device, by the start of `jax.Device.device_kind`; makers' figures.
+PEAK_FLOPS: dict[str, float] = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "TPU7x": 2307e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA B200": 2250e12,
+}
+
+
+@functools.cache
+def peak_flops() -> float:
+    """Peak FLOP/s of all devices together: the maker's figure, or on other devices a measured one."""
+    devices = jax.devices()
+    for kind, flops in PEAK_FLOPS.items():
+        if devices[0].device_kind.startswith(kind):
+            return flops * len(devices)
+    return _measured_matmul_flops()
+
+
+def _measured_matmul_flops(size: int = 1024, seconds: float = 0.3) -> float:
+    """Best rate of an fp32 matrix product on the first device; host devices share its cores."""
+    a = jax.device_put(jnp.ones((size, size), jnp.float32), jax.local_devices()[0])
+    product = jax.jit(lambda x: x @ x)
+    product(a).block_until_ready()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        product(a).block_until_ready()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best
+
+
+def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:
+    """Model FLOPs of one step on these rows, forward and backward; padding does no useful work."""
+    lengths: list[int] = []
+    for row in rows["segment_ids"]:
+        lengths += np.bincount(row)[1:].tolist()
+    forward = forward_flops(
+        config,
+        tokens=sum(lengths),
+        attended_pairs=causal_pairs(lengths),
+        head_slots=int((rows["ce_weight"] > 0).sum()),
+    )
+    return 3 * forward
+
+
+@dataclasses.dataclass
+class Throughput:
+    """Tokens, model FLOPs and seconds since the last reading."""
+
+    tokens: int = 0
+    flops: int = 0
+    waited: float = 0.0
+    since: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def add(self, rows: packing.Ragged, config: ModelConfig, waited: float) -> None:
+        """Counts one host's share of a step, and the seconds its input took to come."""
+        self.tokens += int((rows["segment_ids"] > 0).sum())
+        self.flops += training_flops(rows, config)
+        self.waited += waited
+
+    def read(self) -> dict[str, float]:
+        """Rates over all hosts since the last reading, which starts anew."""
+        now = time.perf_counter()
+        seconds, hosts = max(now - self.since, 1e-9), jax.process_count()
+        rates = {
+            "tokens_per_s": self.tokens * hosts / seconds,
+            "mfu": self.flops * hosts / seconds / peak_flops(),
+            "input_wait": self.waited / seconds,
+        }
+        self.tokens, self.flops, self.waited, self.since = 0, 0, 0.0, now
+        return rates
+
+    def skip(self) -> None:
+        """Leaves the time until now out of the next reading."""
+        self.tokens, self.flops, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
+
+
+def as_scalars(metrics: StepMetrics, prefix: str = "") -> dict[str, float]:
+    """The metrics as plain numbers, languages that occurred as `ce/<code>`."""
+    host = jax.device_get(metrics)
+    scalars = {f"{prefix}{name}": float(getattr(host, name)) for name in ("loss", "ce", "kl")}
+    for code, total, count in zip(CODES, host.ce_sums, host.ce_counts, strict=True):
+        if count:
+            scalars[f"{prefix}ce/{code}"] = float(total) / float(count)
+    if not prefix:
+        scalars["gradient_norm"] = float(host.gradient_norm)
+    return scalars
+
+
+def combine(parts: list[StepMetrics]) -> StepMetrics:
+    """One evaluation from its batches, weighted by their response tokens."""
+    hosts = [jax.device_get(part) for part in parts]
+    weights = np.array([part.ce_counts.sum() for part in hosts])
+    share = weights / max(weights.sum(), 1e-9)
+    mean = lambda name: np.sum([getattr(p, name) * s for p, s in zip(hosts, share, strict=True)])  # noqa: E731
+    return StepMetrics(
+        loss=mean("loss"),
+        ce=mean("ce"),
+        kl=mean("kl"),
+        ce_sums=np.sum([p.ce_sums for p in hosts], axis=0),
+        ce_counts=np.sum([p.ce_counts for p in hosts], axis=0),
+        gradient_norm=np.zeros(()),
+    )
+
+
+class MetricsWriter:
+    """Writes scalars to `metrics.jsonl` and TensorBoard, and shows them in a progress bar.
+
+    Only the first process writes. Lines of steps after `start`, left by a run that was killed after its
+    last checkpoint, are removed, as those steps are done again.
+    """
+
+    def __init__(self, workdir: Path, *, start: int, steps: int, progress: bool = True):
+        self._first = jax.process_index() == 0
+        if not self._first:
+            return
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(line + "\n" for line in kept))
+            temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+        )
+        self._bar = tqdm.tqdm(
+            total=steps,
+            initial=start,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not progress,
+            smoothing=0.05,
+        )
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Records the scalars of a step."""
+        if not self._first:
+            return
+        numbers = {name: _rounded(value) for name, value in scalars.items()}
+        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        shown = {name: scalars[name] for name in ("loss", "ce", "kl") if name in scalars}
+        if "tokens_per_s" in scalars:
+            shown["tok/s"] = round(scalars["tokens_per_s"])
+            shown["MFU"] = f"{scalars['mfu']:.0%}"
+        self._bar.set_postfix(shown, refresh=False)
+
+    def advance(self) -> None:
+        """Moves the progress bar one step on."""
+        if self._first:
+            self._bar.update()
+
+    def say(self, text: str) -> None:
+        """Prints a line without breaking the progress bar."""
+        if self._first:
+            tqdm.tqdm.write(text)
+
+    def close(self) -> None:
+        """Flushes everything."""
+        if self._first:
+            self._bar.close()
+            self._file.close()
+            self._board.close()
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):  # Cut off by a kill.
+        return float("inf")
+
+
+def _rounded(value: float) -> float:
+    """Losses in full, so that two runs can be compared bitwise."""
+    return float(np.float32(value)) if isinstance(value, np.floating) else value

@@ -1,0 +1,246 @@
+"""`xcot train`: from prepared records to a trained model, resumable at any moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+
+from xcot_jax import config as config_files
+from xcot_jax import metrics, sharding
+from xcot_jax.checkpoint import Checkpoints
+from xcot_jax.data import loader, packing
+from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.errors import InputError
+from xcot_jax.evaluate import Evaluator, model_config
+from xcot_jax.losses import Objective
+from xcot_jax.models import hf, transformer
+from xcot_jax.models.config import ModelConfig, parameter_count
+from xcot_jax.optimizer import optimizer, schedule
+from xcot_jax.settings import Settings
+from xcot_jax.train_step import (
+    abstract_state,
+    create_state,
+    make_eval_step,
+    make_train_step,
+    state_shardings,
+)
+
+# Settings that may differ between a checkpoint and the run that continues it.
+_FREE = ("name", "train.", "eval.", "prep.", "mesh.", "data.prefetch", "model.remat", "model.init_from")
+
+
+class Stop:
+    """Turns SIGTERM and Ctrl-C into a request to stop after the current step."""
+
+    def __init__(self) -> None:
+        self.requested = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number).name
+
+
+def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
+    """Trains to `settings.train.steps`, continuing from the newest checkpoint in `workdir`.
+
+    Writes there `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/` and `eval/`. On SIGTERM or
+    Ctrl-C the current step is finished and saved.
+
+    Raises:
+      InputError: for settings, data or a checkpoint that do not fit together.
+    """
+    tokenizer = loader.find_tokenizer(settings)
+    config = model_config(settings, tokenizer)
+    mesh = sharding.make_mesh(settings.mesh)
+    batches = loader.Loader(
+        settings,
+        tokenizer,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    tx = optimizer(settings.optim, settings.train.steps, transformer.logical_axes(config))
+    objective = Objective(
+        settings.loss.beta, settings.loss.temperature, settings.loss.chunk_slots
+    )
+    graph = transformer.graph(config)
+    step_function = make_train_step(
+        graph,
+        config,
+        tx,
+        objective,
+        mesh,
+        rows=settings.data.batch_rows,
+        accumulate=settings.optim.accumulate,
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir, keep=settings.train.keep_checkpoints)
+    start = checkpoints.latest_step() or 0
+    if start:
+        _check_continuation(settings, workdir)
+        state, pipeline = checkpoints.restore(
+            abstract_state(config, tx), state_shardings(config, tx, mesh)
+        )
+        batches.restore(pipeline)
+        print(f"resuming {workdir} from step {start}")
+    else:
+        if settings.model.init_from:
+            params = hf.load(Path(settings.model.init_from), config, mesh)
+        else:
+            params = transformer.init(config, settings.seed, mesh)[1]
+        state = create_state(params, config, tx, mesh)
+    if jax.process_index() == 0:
+        config_files.save(settings, workdir / "config.json")
+        print(_summary(settings, config, mesh, batches))
+    if start >= settings.train.steps:
+        print(f"{workdir} is already at step {start} of {settings.train.steps}; nothing to do")
+        checkpoints.close()
+        return
+
+    writer = metrics.MetricsWriter(
+        workdir, start=start, steps=settings.train.steps, progress=progress
+    )
+    evaluator = Evaluator(settings, config, mesh, tokenizer)
+    eval_step = make_eval_step(graph, objective, mesh)
+    rate = schedule(settings.optim, settings.train.steps)
+    place = sharding.batch_sharding(mesh)
+    throughput = metrics.Throughput()
+    pending: tuple[int, Any, dict[str, float]] | None = None
+
+    def flush() -> None:
+        # Reading a step's metrics waits for it, so that is done once the next one is under way.
+        nonlocal pending
+        if pending is not None:
+            step, step_metrics, more = pending
+            pending = None
+            writer.write(step, metrics.as_scalars(step_metrics) | more)
+
+    with Stop() as stop:
+        fetched = _timed(batches)
+        for step in range(start + 1, settings.train.steps + 1):
+            waited, batch = next(fetched)
+            state, step_metrics = step_function(state, loader.place(batch.rows, place))
+            writer.advance()
+            flush()
+            throughput.add(batch.rows, config, waited)
+            last = step == settings.train.steps or bool(stop.requested)
+            if step % settings.train.log_every == 0 or last or step == start + 1:
+                jax.block_until_ready(step_metrics.loss)
+                more = throughput.read() | {
+                    "learning_rate": float(rate(step - 1)),
+                    "fill": batch.fill,
+                    "records_crc": batch.fingerprint,
+                    "dropped_groups": len(batches.dropped.ids),
+                }
+                pending = step, step_metrics, more
+            if step % settings.train.checkpoint_every == 0 or last:
+                checkpoints.save(step, state, batch.state, settings)
+                throughput.skip()
+            if settings.train.eval_every and step % settings.train.eval_every == 0:
+                flush()
+                writer.write(step, _evaluate(settings, tokenizer, evaluator, eval_step, state, step, mesh))
+                throughput.skip()
+            if stop.requested:
+                break
+    flush()
+    writer.close()
+    checkpoints.close()
+    if batches.dropped.ids:
+        print(
+            f"left out {len(batches.dropped.ids)} groups longer than a row "
+            f"(data.row_tokens={settings.data.row_tokens}, data.row_slots={settings.data.row_slots})"
+        )
+    if stop.requested:
+        print(f"{stop.requested}: stopped and saved at step {step}; the same command continues")
+        raise SystemExit(128 + signal.Signals[stop.requested].value)
+    print(f"trained {settings.name} to step {step}; checkpoint in {checkpoints.directory}")
+
+
+def _timed(batches: loader.Loader) -> Iterator[tuple[float, loader.HostBatch]]:
+    """Batches with the seconds each took to come."""
+    while True:
+        begin = time.perf_counter()
+        batch = next(batches)
+        yield time.perf_counter() - begin, batch
+
+
+def _check_continuation(settings: Settings, workdir: Path) -> None:
+    """Refuses to continue a run whose data or model settings changed; says what else did."""
+    old = config_files.load(workdir / "config.json")
+    changed = config_files.differences(old, settings)
+    told = {key: values for key, values in changed.items() if key.startswith(_FREE)}
+    refused = {key: values for key, values in changed.items() if key not in told}
+    if refused:
+        lines = "\n".join(f"  {key}: was {a!r}, now {b!r}" for key, (a, b) in refused.items())
+        raise InputError(
+            f"{workdir} holds a run with other settings:\n{lines}\n"
+            "continue it with its own config.json, or choose a new --workdir"
+        )
+    for key, (before, now) in told.items():
+        print(f"note: {key} was {before!r} and is now {now!r}")
+
+
+def _summary(
+    settings: Settings, config: ModelConfig, mesh: jax.sharding.Mesh, batches: loader.Loader
+) -> str:
+    data = settings.data
+    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    kind = jax.devices()[0].device_kind
+    return (
+        f"{settings.name}: {parameter_count(config) / 1e6:.1f}M parameters, vocabulary "
+        f"{config.vocab_size}; {mesh.size} {kind} device(s), mesh {axes}\n"
+        f"{batches.groups} groups; a step is {data.batch_rows} rows of {data.row_tokens} tokens "
+        f"({data.batch_rows * data.row_tokens} tokens, {data.row_slots} x {data.students + 1} loss "
+        f"slots a row); beta {settings.loss.beta}, T {settings.loss.temperature}"
+    )
+
+
+def _evaluate(
+    settings: Settings,
+    tokenizer: Tokenizer,
+    evaluator: Evaluator,
+    eval_step: Any,
+    state: Any,
+    step: int,
+    mesh: jax.sharding.Mesh,
+) -> dict[str, float]:
+    """Validation losses and, if asked for, the benchmarks on a few problems of the validation split."""
+    scalars: dict[str, float] = {}
+    rows = settings.data.batch_rows
+    batches = loader.evaluation_batches(settings, tokenizer, "validation", rows)
+    if batches:
+        share = slice(
+            jax.process_index() * rows // jax.process_count(),
+            (jax.process_index() + 1) * rows // jax.process_count(),
+        )
+        place = sharding.batch_sharding(mesh)
+        parts = [
+            eval_step(state.params, loader.place({k: v[share] for k, v in b.items()}, place))
+            for b in batches
+        ]
+        scalars |= metrics.as_scalars(metrics.combine(parts), "validation/")
+    if settings.train.eval_limit:
+        for result in evaluator.run(state.params, step, limit=settings.train.eval_limit, split="validation"):
+            for name in ("high_mean", "low_mean"):
+                value = getattr(result, name)
+                if value is not None:
+                    scalars[f"eval/{result.benchmark}/{name}"] = value
+    return scalars

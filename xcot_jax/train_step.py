@@ -1,0 +1,224 @@
+"""The training state and the one jitted step: forward, both losses, backward, update."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from xcot_jax import sharding
+from xcot_jax.data.packing import NO_LANGUAGE, Batch
+from xcot_jax.errors import InputError
+from xcot_jax.losses import LossTerms, Objective, one_pass_loss, weight_totals
+from xcot_jax.models import transformer
+from xcot_jax.models.config import ModelConfig
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What a step reads and writes, and a checkpoint holds.
+
+    Attributes:
+      step: optimizer steps done.
+      params: nested dict of fp32 master weights.
+      opt_state: optax state.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["loss", "ce", "kl", "ce_sums", "ce_counts", "gradient_norm"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class StepMetrics:
+    """What one step measured, over the whole global batch.
+
+    Attributes:
+      loss: the objective.
+      ce: mean cross-entropy of a response token, in nats.
+      kl: mean KL(teacher || student) of a shared answer token, in nats; 0 when beta is.
+      ce_sums: cross-entropy summed by language, in the order of `languages.CODES`.
+      ce_counts: response tokens by language.
+      gradient_norm: global norm before clipping; 0 in evaluation.
+    """
+
+    loss: Float[Array, ""]
+    ce: Float[Array, ""]
+    kl: Float[Array, ""]
+    ce_sums: Float[Array, "languages"]
+    ce_counts: Float[Array, "languages"]
+    gradient_norm: Float[Array, ""]
+
+
+Graph = nnx.GraphDef[transformer.Transformer]
+StepFunction = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+
+
+def create_state(
+    params: Any, config: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, its optimizer moments in the shards of their parameters."""
+    shardings = state_shardings(config, tx, mesh)
+    opt_state = jax.jit(tx.init, out_shardings=shardings.opt_state)(params)
+    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
+    return TrainState(step, params, opt_state)
+
+
+def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
+    """The state with shapes in place of arrays."""
+    shapes = transformer.param_shapes(config)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
+
+
+def state_shardings(config: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Where each part of the state lives: moments with their parameter, scalars everywhere."""
+    shapes = transformer.param_shapes(config)
+    params = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
+    everywhere = sharding.replicated(mesh)
+    opt_state = optax.tree_utils.tree_map_params(
+        tx,
+        lambda _, where: where,
+        jax.eval_shape(tx.init, shapes),
+        params,
+        transform_non_params=lambda _: everywhere,
+    )
+    return TrainState(everywhere, params, opt_state)
+
+
+def loss_terms(
+    graph: Graph,
+    params: Any,
+    batch: Batch,
+    objective: Objective,
+    mesh: Mesh | None,
+    totals: tuple[Float[Array, ""], Float[Array, ""]] | None = None,
+) -> LossTerms:
+    """One forward pass over all views of the rows, and the objective on its loss slots."""
+    model = transformer.apply(graph, params)
+    hidden = model.hidden_states(batch.tokens, batch.positions, batch.segment_ids)
+    return one_pass_loss(
+        hidden, model.head_matrix(), batch.slots, objective, totals=totals, mesh=mesh
+    )
+
+
+def measure(batch: Batch, terms: LossTerms, gradient_norm: Float[Array, ""]) -> StepMetrics:
+    """Weighted sums of the loss entries divided by their weight sums."""
+    ce_total, kd_total = weight_totals(batch.slots)
+    weighted = batch.slots.ce_weight * terms.ce
+    by_language = functools.partial(
+        jax.ops.segment_sum,
+        segment_ids=batch.languages.reshape(-1),
+        num_segments=NO_LANGUAGE + 1,
+    )
+    return StepMetrics(
+        loss=terms.loss,
+        ce=weighted.sum() / ce_total,
+        kl=(batch.slots.kd_weight * terms.kl).sum() / kd_total,
+        ce_sums=by_language(weighted.reshape(-1))[:NO_LANGUAGE],
+        ce_counts=by_language(batch.slots.ce_weight.reshape(-1))[:NO_LANGUAGE],
+        gradient_norm=gradient_norm,
+    )
+
+
+def gradients(
+    graph: Graph,
+    params: Any,
+    batch: Batch,
+    objective: Objective,
+    mesh: Mesh | None,
+    accumulate: int = 1,
+) -> tuple[LossTerms, Any]:
+    """The objective of the whole batch and its gradient, one microbatch at a time.
+
+    Every microbatch divides by the weight sums of the whole batch, so that the result does not depend
+    on how many there are, however unequal their token counts.
+    """
+    totals = weight_totals(batch.slots)
+
+    def objective_of(params: Any, batch: Batch) -> tuple[Float[Array, ""], LossTerms]:
+        terms = loss_terms(graph, params, batch, objective, mesh, totals)
+        return terms.loss, terms
+
+    differentiate = jax.grad(objective_of, has_aux=True)
+    if accumulate == 1:
+        gradient, terms = differentiate(params, batch)
+        return terms, gradient
+
+    def step(total: Any, microbatch: Batch) -> tuple[Any, LossTerms]:
+        gradient, terms = differentiate(params, microbatch)
+        return jax.tree.map(jnp.add, total, gradient), terms
+
+    # Row r goes to microbatch r % accumulate: each microbatch then has rows of every device.
+    split = jax.tree.map(
+        lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+    gradient, terms = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, params), split)
+    join = lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:])  # noqa: E731
+    return LossTerms(terms.loss.sum(), join(terms.ce), join(terms.kl)), gradient
+
+
+def make_train_step(
+    graph: Graph,
+    config: ModelConfig,
+    tx: optax.GradientTransformation,
+    objective: Objective,
+    mesh: Mesh,
+    *,
+    rows: int,
+    accumulate: int = 1,
+) -> StepFunction:
+    """Compiles on first use to one program for the whole mesh; the given state is consumed.
+
+    Raises:
+      InputError: if rows do not divide by microbatches and devices.
+    """
+    ways = sharding.batch_ways(mesh)
+    if rows % (accumulate * ways):
+        raise InputError(
+            f"data.batch_rows={rows} does not divide by optim.accumulate={accumulate} times the "
+            f"{ways} ways the mesh splits rows; use a multiple of {accumulate * ways}"
+        )
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        terms, gradient = gradients(graph, state.params, batch, objective, mesh, accumulate)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = measure(batch, terms, optax.global_norm(gradient))
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    where = state_shardings(config, tx, mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(where, sharding.batch_sharding(mesh)),
+        out_shardings=(where, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(
+    graph: Graph, objective: Objective, mesh: Mesh
+) -> Callable[[Any, Batch], StepMetrics]:
+    """The same measurements without gradients."""
+
+    def eval_step(params: Any, batch: Batch) -> StepMetrics:
+        terms = loss_terms(graph, params, batch, objective, mesh)
+        return measure(batch, terms, jnp.zeros((), jnp.float32))
+
+    return jax.jit(eval_step, out_shardings=sharding.replicated(mesh))
