@@ -20,9 +20,10 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep import data_card, sources
-from data_prep.groups import Context, make_context, make_group, plan, shuffled
+from data_prep.groups import make_context, make_group, plan, shuffled
 from data_prep.lexicon import Lexicon, build_lexicon, load_lexicon, story_lexicon
 from data_prep.problems import Problem
+from data_prep.recipes import Context
 from xcot_jax import config, prompts
 from xcot_jax.data import dataset
 from xcot_jax.data.records import ParallelGroup
@@ -66,14 +67,21 @@ def build(settings: Settings, out: Path) -> dict[str, Any]:
     corpus = sources.read(settings)
     lexicon = _lexicon(settings)
     context = make_context(settings, lexicon, corpus.train)
+    # Repetition balances what is trained on; a validation loss needs each question once.
+    once = dataclasses.replace(
+        context, prep=dataclasses.replace(settings.prep, repeat_low_resource=1)
+    )
     with _workspace(out) as directory:
         _write_problems(directory, corpus)
         if settings.prep.tokenizer.train:
             _train_tokenizer(settings, corpus.train, lexicon, directory / TOKENIZER_FILE)
         tally = data_card.Tally(corpus.dropped, _measuring_tokenizer(settings, directory))
         splits = {
-            name: _groups(problems, context, tally, name)
-            for name, problems in (("train", corpus.train), ("validation", corpus.validation))
+            name: _groups(problems, made_with, tally, name)
+            for name, problems, made_with in (
+                ("train", corpus.train, context),
+                ("validation", corpus.validation, once),
+            )
             if problems
         }
         dataset.write_dataset(directory, splits, {"train": settings.prep.shards})

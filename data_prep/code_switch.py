@@ -127,7 +127,8 @@ def switch_fragments(
 
 def restore(text: str, switches: Sequence[Switch]) -> str:
     """The text before its fragments were switched."""
-    pieces, done = [], 0
+    pieces: list[str] = []
+    done = 0
     for switch in switches:
         pieces += (text[done : switch.start], switch.source)
         done = switch.end

@@ -1,4 +1,4 @@
-"""Random-CoT: the question in a randomly drawn other language, then the answer (xCoT, Algorithm 1)."""
+"""Random-CoT (xCoT, Algorithm 1): the question in a randomly drawn language, then the answer."""
 
 from __future__ import annotations
 

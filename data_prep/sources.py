@@ -192,7 +192,7 @@ def _usable(
             dropped[f"question: unsupported language {code}"] += 1
         elif not text.strip():
             dropped["question: empty"] += 1
-        elif needed and code != needed and text.strip() == questions.get(needed, "").strip():
+        elif needed and code != needed and rendered(text) == rendered(questions.get(needed, "")):
             dropped[f"question: {code} is a copy of {needed}"] += 1
         else:
             kept[code] = text.strip()

@@ -1,31 +1,27 @@
 """The embedded corpus: short arithmetic stories, parallel in the eleven languages of MGSM.
 
 A story is a template with its slots filled by a noun, a verb of gaining, a verb of parting with,
-a container, one or two people and numbers; `data_prep.stories` holds the templates and the words of
-each language. The corpus is a controlled benchmark. Low-resource training never shows a share of the
-nouns and verbs, the *withheld* ones; every held-out problem has one, in fact only such nouns and
-verbs. Held-out problems do not depend on the seed, so that all seeds are judged by the same ones.
+a container, one or two people and numbers; `data_prep.stories` holds the templates and the words
+of each language. The corpus is a controlled benchmark. Low-resource training never shows a share
+of the nouns and verbs, the *withheld* ones; held-out problems have no other nouns and verbs, and
+do not depend on the seed, so that all seeds are judged by the same ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import random
-import re
 from collections.abc import Collection, Iterator, Sequence
 
 from data_prep import stories
 from data_prep.problems import Problem
 from data_prep.stories.plans import PLANS
-from data_prep.stories.tables import CONTAINERS, GET, LOSE, NOUNS, PEOPLE, Table, Word
+from data_prep.stories.rendering import Story, render, slots, with_noun
+from data_prep.stories.tables import CONTAINERS, GET, LOSE, NOUNS, PEOPLE, Table
 
 _HELD_OUT_SEED = {"test": 20240, "validation": 20241}
-_MAX_MISSES = (
-    10_000  # Draws without a new story after which the words are taken as exhausted.
-)
-_SLOT = re.compile(r"\{(\w+)(?::([\w@]+)(?:\.(\w+))?)?\}")
-_SENTENCE_START = re.compile(r"(?:^|(?<=[.?!] ))\w")
+# Draws without a new story, beyond ten a story, after which the words are taken as exhausted.
+_MAX_MISSES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,30 +31,6 @@ class StorySplits:
     train: list[Problem]
     validation: list[Problem]
     test: list[Problem]
-
-
-@dataclasses.dataclass(frozen=True)
-class Story:
-    """What a problem says, whatever the language: a template and, in English, what fills it."""
-
-    template: str
-    noun: str
-    get: str
-    lose: str
-    container: str
-    name: str
-    other: str
-    numbers: tuple[int, ...]
-
-    @property
-    def kernel(self) -> tuple[str | int, ...]:
-        """The story without names and containers: kernels of training are never held out."""
-        slots = _slots("en", self.template)
-        verbs = (
-            self.get if "get" in slots else "",
-            self.lose if "lose" in slots else "",
-        )
-        return (self.template, self.noun, *verbs, *self.numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,25 +46,19 @@ _ALL = _Vocabulary(NOUNS, GET, LOSE)
 def withheld_words(withheld: float = 0.5) -> frozenset[str]:
     """English nouns and verbs low-resource training never shows: the last share of each list."""
     return frozenset(
-        word
-        for kind in (NOUNS, GET, LOSE)
-        for word in kind[len(kind) - _share(kind, withheld) :]
+        word for kind in (NOUNS, GET, LOSE) for word in kind[len(kind) - _share(kind, withheld) :]
     )
 
 
 def _share(kind: Sequence[str], withheld: float) -> int:
     if not 0 <= withheld <= 1:
-        raise ValueError(
-            f"withheld = {withheld} is not a share; give a number from 0 to 1"
-        )
+        raise ValueError(f"withheld = {withheld} is not a share; give a number from 0 to 1")
     return round(withheld * len(kind))
 
 
 def _restricted(words: Collection[str]) -> _Vocabulary:
     """The vocabulary of these words only."""
-    nouns, get, lose = (
-        tuple(w for w in kind if w in words) for kind in (NOUNS, GET, LOSE)
-    )
+    nouns, get, lose = (tuple(w for w in kind if w in words) for kind in (NOUNS, GET, LOSE))
     return _Vocabulary(nouns, get, lose)
 
 
@@ -135,19 +101,12 @@ def generate(
     rng = random.Random(seed)
     seen = _restricted(frozenset((*NOUNS, *GET, *LOSE)) - withheld_words(withheld))
     both = _distinct(rng, seen, low_count, avoid, by_kernel=False)
-    others = _distinct(
-        rng, _ALL, high_count - low_count, avoid, by_kernel=False, used=both
-    )
+    others = _distinct(rng, _ALL, high_count - low_count, avoid, by_kernel=False, used=both)
     train = [_problem(f"train-{i}", story, tables) for i, story in enumerate(both)]
     if high:
-        train += [
-            _problem(f"train-{i}", s, high) for i, s in enumerate(others, low_count)
-        ]
+        train += [_problem(f"train-{i}", s, high) for i, s in enumerate(others, low_count)]
     validation, test = (
-        [
-            _problem(f"{split}-{i}", story, tables)
-            for i, story in enumerate(heldout[split])
-        ]
+        [_problem(f"{split}-{i}", story, tables) for i, story in enumerate(heldout[split])]
         for split in ("validation", "test")
     )
     return StorySplits(train, validation, test)
@@ -178,9 +137,7 @@ def _distinct(
 ) -> list[Story]:
     """Draws stories that differ (in their kernels, or else in anything), all templates in turn."""
     if count and not all(dataclasses.astuple(vocabulary)):
-        raise ValueError(
-            f"no words are left for {count} problems; change the share withheld"
-        )
+        raise ValueError(f"no words are left for {count} problems; change the share withheld")
     found: dict[object, Story] = {}
     taken = {story.kernel if by_kernel else story for story in used}
     misses = 0
@@ -192,9 +149,7 @@ def _distinct(
         if key in found or key in taken or story.kernel in avoid:
             misses += 1
             if misses > _MAX_MISSES + 10 * count:
-                raise ValueError(
-                    f"only {len(found)} different problems found, not {count}"
-                )
+                raise ValueError(f"only {len(found)} different problems found, not {count}")
             continue
         found[key] = story
     raise AssertionError("templates never run out")
@@ -207,7 +162,7 @@ def _in_turn(rng: random.Random) -> Iterator[str]:
 
 
 def _draw(rng: random.Random, template: str, vocabulary: _Vocabulary) -> Story:
-    plan, slots = PLANS[template], _slots("en", template)
+    plan, used = PLANS[template], slots("en", template)
     name, other = rng.sample(tuple(PEOPLE), 2)
     noun, get, lose = (rng.choice(kind) for kind in dataclasses.astuple(vocabulary))
     container = rng.choice(CONTAINERS)
@@ -217,30 +172,18 @@ def _draw(rng: random.Random, template: str, vocabulary: _Vocabulary) -> Story:
     return Story(
         template=template,
         noun=noun,
-        get=get if "get" in slots else "",
-        lose=lose if "lose" in slots else "",
-        container=container if "container" in slots else "",
+        get=get if "get" in used else "",
+        lose=lose if "lose" in used else "",
+        container=container if "container" in used else "",
         name=name,
-        other=other if "other" in slots else "",
+        other=other if "other" in used else "",
         numbers=numbers,
     )
 
 
-@functools.cache
-def _slots(code: str, template: str) -> frozenset[str]:
-    """The words a template speaks of, such as `noun`, `get` or `other`."""
-    found = _SLOT.finditer(stories.table(code).templates[template])
-    return frozenset(name for match in found for name in match.groups() if name)
-
-
 def _problem(number: str, story: Story, tables: Sequence[Table]) -> Problem:
     people = [name for name in (story.name, story.other) if name]
-    names = [
-        form
-        for t in tables
-        for name in people
-        for form in t.people[name].forms.values()
-    ]
+    names = [form for t in tables for name in people for form in t.people[name].forms.values()]
     rationale, answer = _solution(story)
     return Problem(
         id=f"story-{number}",
@@ -260,59 +203,6 @@ def _solution(story: Story) -> tuple[str, str]:
         for index, (left, operation, right, result) in enumerate(lines)
     ]
     return " ".join(sentences), str(lines[-1][-1])
-
-
-def render(story: Story, table: Table) -> str:
-    """The question of a story in a table's language."""
-    text = "".join(
-        piece if isinstance(piece, str) else _fill(piece, story, table)
-        for piece in _pieces(table.code, story.template)
-    )
-    return _SENTENCE_START.sub(lambda match: match.group().upper(), text)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slot:
-    name: str
-    form: str
-    variant: str
-
-
-@functools.cache
-def _pieces(code: str, template: str) -> tuple[str | _Slot, ...]:
-    text, pieces, done = stories.table(code).templates[template], [], 0
-    for match in _SLOT.finditer(text):
-        slot = _Slot(*(group or "" for group in match.groups()))
-        pieces += [text[done : match.start()], slot]
-        done = match.end()
-    return (*pieces, text[done:])
-
-
-def _fill(slot: _Slot, story: Story, table: Table) -> str:
-    if slot.name[0] == "n" and slot.name[1:].isdigit():
-        number = story.numbers[int(slot.name[1:]) - 1]
-        if not slot.form:
-            return str(number)
-        return table.count(number, _word(slot.form, story, table), slot.variant)
-    form = slot.form
-    if form.startswith("@"):
-        form = PEOPLE[story.other if form == "@2" else story.name]
-    return _word(slot.name, story, table)[form]
-
-
-def _word(name: str, story: Story, table: Table) -> Word:
-    match name:
-        case "name" | "other":
-            return table.people[getattr(story, name)]
-        case "noun":
-            return table.nouns[story.noun]
-        case "container":
-            return table.containers[story.container]
-        case "get":
-            return table.get[story.get]
-        case "lose":
-            return table.lose[story.lose]
-    return table.extras[name]
 
 
 def lexicon(
@@ -340,7 +230,7 @@ def lexicon(
         if english not in without:
             pairs += [(english, noun[form]) for form in table.noun_forms]
             for phrase, pattern in table.noun_phrases.items():
-                pairs.append((phrase.format(noun=english), _with_noun(pattern, noun)))
+                pairs.append((phrase.format(noun=english), with_noun(pattern, noun)))
     for verbs in (table.get, table.lose):
         for english, verb in verbs.items():
             if english not in without:
@@ -350,11 +240,5 @@ def lexicon(
         each = stories.table("en").containers[english]["each"]
         pairs.append((each, container["each"]))
     for phrase, found in table.phrases.items():
-        pairs += [
-            (phrase, text) for text in ((found,) if isinstance(found, str) else found)
-        ]
+        pairs += [(phrase, text) for text in ((found,) if isinstance(found, str) else found)]
     return list(dict.fromkeys(pairs))
-
-
-def _with_noun(pattern: str, noun: Word) -> str:
-    return _SLOT.sub(lambda match: noun[match[2] or ""], pattern)

@@ -23,7 +23,7 @@ jaxtyping.install_import_hook("xcot_jax", "tests.shape_checker.check")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs in pytest's cache directory: the second run is several times faster."""
-    if config.cache is not None:
+    if getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

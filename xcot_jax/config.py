@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config={path}: not a .py or .json file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # As for a script: configs may build on their neighbours.
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path}: has no get_config() that returns a ConfigDict")
     config = module.get_config()

@@ -125,7 +125,7 @@ def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) 
     config_files.save(settings, out_dir / "config.json")
     for result in results:
         print(f"\n{result.name}, seed {result.seed}, step {step}: {result.benchmark}")
-        print(scoring.table([result]))
+        print(scoring.result_table(result).text())
     print(f"\ngenerations and results in {out_dir}")
 
 

@@ -23,7 +23,7 @@ from xcot_jax.models.attention import PADDING, Cache
 _PROMPT_STEP = 32
 """Prompts are padded to multiples of this, so that few widths are compiled."""
 
-_CACHE_STEP = 128
+_CACHE_STEP = 64
 """The cache grows by this many columns when generation needs them, so that short answers do not
 pay for attention to a cache as long as the longest one allowed."""
 

@@ -184,6 +184,7 @@ class TrainSettings:
     checkpoint_every: int = setting(200, "steps between checkpoints; the last step is always saved", low=1)
     keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1)
     eval_every: int = setting(0, "steps between evaluations in the loop; 0: none", low=0)
+    eval_batches: int = setting(8, "batches of the validation split measured in the loop", low=0)
     eval_limit: int = setting(20, "problems a language in the loop's benchmarks; 0: no benchmarks", low=0)
 
 

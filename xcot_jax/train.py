@@ -78,9 +78,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         process_count=jax.process_count(),
     )
     tx = optimizer(settings.optim, settings.train.steps, transformer.logical_axes(config))
-    objective = Objective(
-        settings.loss.beta, settings.loss.temperature, settings.loss.chunk_slots
-    )
+    objective = _objective(settings)
     graph = transformer.graph(config)
     step_function = make_train_step(
         graph,
@@ -118,8 +116,9 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     writer = metrics.MetricsWriter(
         workdir, start=start, steps=settings.train.steps, progress=progress
     )
-    evaluator = Evaluator(settings, config, mesh, tokenizer)
-    eval_step = make_eval_step(graph, objective, mesh)
+    validation = (
+        _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
+    )
     rate = schedule(settings.optim, settings.train.steps)
     place = sharding.batch_sharding(mesh)
     throughput = metrics.Throughput()
@@ -154,9 +153,9 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
             if step % settings.train.checkpoint_every == 0 or last:
                 checkpoints.save(step, state, batch.state, settings)
                 throughput.skip()
-            if settings.train.eval_every and step % settings.train.eval_every == 0:
+            if validation and step % settings.train.eval_every == 0:
                 flush()
-                writer.write(step, _evaluate(settings, tokenizer, evaluator, eval_step, state, step, mesh))
+                writer.write(step, validation.measure(state.params, step))
                 throughput.skip()
             if stop.requested:
                 break
@@ -172,6 +171,11 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         print(f"{stop.requested}: stopped and saved at step {step}; the same command continues")
         raise SystemExit(128 + signal.Signals[stop.requested].value)
     print(f"trained {settings.name} to step {step}; checkpoint in {checkpoints.directory}")
+
+
+def _objective(settings: Settings) -> Objective:
+    loss = settings.loss
+    return Objective(beta=loss.beta, temperature=loss.temperature, chunk_slots=loss.chunk_slots)
 
 
 def _timed(batches: loader.Loader) -> Iterator[tuple[float, loader.HostBatch]]:
@@ -213,34 +217,36 @@ def _summary(
     )
 
 
-def _evaluate(
-    settings: Settings,
-    tokenizer: Tokenizer,
-    evaluator: Evaluator,
-    eval_step: Any,
-    state: Any,
-    step: int,
-    mesh: jax.sharding.Mesh,
-) -> dict[str, float]:
-    """Validation losses and, if asked for, the benchmarks on a few problems of the validation split."""
-    scalars: dict[str, float] = {}
-    rows = settings.data.batch_rows
-    batches = loader.evaluation_batches(settings, tokenizer, "validation", rows)
-    if batches:
-        share = slice(
-            jax.process_index() * rows // jax.process_count(),
-            (jax.process_index() + 1) * rows // jax.process_count(),
+class _Validation:
+    """What is measured in the loop: losses on the validation split, and a few benchmark problems."""
+
+    def __init__(
+        self, settings: Settings, config: ModelConfig, mesh: jax.sharding.Mesh, tokenizer: Tokenizer
+    ):
+        self._settings, self._mesh = settings, mesh
+        objective = _objective(settings)
+        self._step = make_eval_step(transformer.graph(config), objective, mesh)
+        self._evaluator = Evaluator(settings, config, mesh, tokenizer)
+        self._batches = loader.evaluation_batches(
+            settings, tokenizer, "validation", settings.train.eval_batches
         )
-        place = sharding.batch_sharding(mesh)
-        parts = [
-            eval_step(state.params, loader.place({k: v[share] for k, v in b.items()}, place))
-            for b in batches
-        ]
-        scalars |= metrics.as_scalars(metrics.combine(parts), "validation/")
-    if settings.train.eval_limit:
-        for result in evaluator.run(state.params, step, limit=settings.train.eval_limit, split="validation"):
-            for name in ("high_mean", "low_mean"):
-                value = getattr(result, name)
-                if value is not None:
-                    scalars[f"eval/{result.benchmark}/{name}"] = value
-    return scalars
+
+    def measure(self, params: Any, step: int) -> dict[str, float]:
+        """Scalars of `validation/` losses and `eval/<benchmark>/` accuracies."""
+        scalars: dict[str, float] = {}
+        if self._batches:
+            place = sharding.batch_sharding(self._mesh)
+            rows = self._settings.data.batch_rows // jax.process_count()
+            own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+            parts = [
+                self._step(params, loader.place({k: v[own] for k, v in batch.items()}, place))
+                for batch in self._batches
+            ]
+            scalars |= metrics.as_scalars(metrics.combine(parts), "validation/")
+        limit = self._settings.train.eval_limit
+        if limit:
+            for result in self._evaluator.run(params, step, limit=limit, split="validation"):
+                for name in ("high_mean", "low_mean"):
+                    if (value := getattr(result, name)) is not None:
+                        scalars[f"eval/{result.benchmark}/{name}"] = value
+        return scalars

@@ -39,18 +39,15 @@ TEMPLATES = {
     "get_lose": _HAS + "{get} {he:@} {n2:noun} und {lose} {n3:noun}. " + _NOW,
     "lose_get": _HAS + "{lose} {he:@} {n2:noun} und {get} {n3:noun}. " + _NOW,
     "total": "{name} {get} {n1:noun} und {other} {get} {n2:noun}. " + _THEY,
-    "more": "{name} {get} {n1:noun}. {other} {get} {n2:noun} mehr als {name}. "
-    + _OTHER,
-    "fewer": "{name} {get} {n1:noun}. {other} {get} {n2:noun} weniger als {name}. "
-    + _OTHER,
+    "more": "{name} {get} {n1:noun}. {other} {get} {n2:noun} mehr als {name}. " + _OTHER,
+    "fewer": "{name} {get} {n1:noun}. {other} {get} {n2:noun} weniger als {name}. " + _OTHER,
     "difference": "{name} {get} {n1:noun} und {other} {get} {n2:noun}. "
     "Wie viele {noun} hat {name} mehr als {other}?",
     "groups": "{name} {get} {n1:container}. {container:each} {n2:noun}. " + _TOTAL,
     "groups_get": _GROUPS + "{get} {he:@} {n3:noun}. " + _NOW,
     "groups_lose": _GROUPS + "{lose} {he:@} {n3:noun}. " + _NOW,
     "twice": "{name} {get} {n1:noun}. {other} {get} doppelt so viele. " + _THEY,
-    "shared": "{name} {get} {n1:noun} und verteilt sie gleichmäßig an {n2:friends}. "
-    + _EACH,
+    "shared": "{name} {get} {n1:noun} und verteilt sie gleichmäßig an {n2:friends}. " + _EACH,
     "get_shared": _HAS
     + "{get} {he:@} {n2:noun} und verteilt alle gleichmäßig an {n3:friends}. "
     + _EACH,
@@ -94,16 +91,7 @@ TABLE = Table(
     nouns=words(
         NOUNS,
         *("Äpfel", "Bücher", "Münzen", "Blumen", "Bälle", "Eier", "Stifte", "Karten"),
-        *(
-            "Orangen",
-            "Kuchen",
-            "Kerzen",
-            "Briefmarken",
-            "Steine",
-            "Hüte",
-            "Tassen",
-            "Schlüssel",
-        ),
+        *("Orangen", "Kuchen", "Kerzen", "Briefmarken", "Steine", "Hüte", "Tassen", "Schlüssel"),
     ),
     get=words(
         GET,
@@ -121,7 +109,7 @@ TABLE = Table(
         word("Beutel", each="jeder Beutel enthält"),
         word("Körbe", each="jeder Korb enthält"),
     ),
-    extras=words(EXTRAS, word("", f="sie", m="er"), "Freunde", "Tagen"),
+    extras=words(EXTRAS, word("", f="sie", m="er"), "sie", "Freunde", "Tagen"),
     templates=TEMPLATES,
     count=count,
     phrases=PHRASES,

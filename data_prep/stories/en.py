@@ -29,10 +29,8 @@ _GROUPS = "{name} has {n1:container}. {container:each} {n2:noun}."
 TEMPLATES = {
     "get": "{name} has {n1:noun}. Then {he:@} {get} {n2:noun}. " + _NOW,
     "lose": "{name} has {n1:noun}. Then {he:@} {lose} {n2:noun}. " + _NOW,
-    "get_lose": "{name} has {n1:noun}. Then {he:@} {get} {n2:noun} and {lose} {n3:noun}. "
-    + _NOW,
-    "lose_get": "{name} has {n1:noun}. Then {he:@} {lose} {n2:noun} and {get} {n3:noun}. "
-    + _NOW,
+    "get_lose": "{name} has {n1:noun}. Then {he:@} {get} {n2:noun} and {lose} {n3:noun}. " + _NOW,
+    "lose_get": "{name} has {n1:noun}. Then {he:@} {lose} {n2:noun} and {get} {n3:noun}. " + _NOW,
     "total": "{name} {get} {n1:noun} and {other} {get} {n2:noun}. " + _THEY,
     "more": "{name} {get} {n1:noun}. {other} {get} {n2:noun.more} than {name}. "
     "How many {noun} does {other} have?",
@@ -51,44 +49,10 @@ TEMPLATES = {
     "days": "Every day {name} {get} {n1:noun}. How many {noun} does {he:@} have after {n2:days}?",
     "weekdays": "On Monday {name} {get} {n1:noun}. On Tuesday {he:@} {get} {n2:noun}. "
     "On Wednesday {he:@} {lose} {n3:noun}. " + _NOW,
-    "groups_get_lose": _GROUPS
-    + " Then {he:@} {get} {n3:noun} and {lose} {n4:noun}. "
-    + _NOW,
+    "groups_get_lose": _GROUPS + " Then {he:@} {get} {n3:noun} and {lose} {n4:noun}. " + _NOW,
     "two_change": "{name} has {n1:noun} and {other} has {n2:noun}. "
     "Then {name} {get} {n3:noun} and {other} {lose} {n4:noun}. " + _THEY,
 }
-
-# The phrases other languages may give counterparts of; English needs none.
-PHRASES = (
-    *(
-        "has",
-        "then",
-        "and",
-        "how many",
-        "how many more",
-        "more",
-        "fewer",
-        "than",
-        "now",
-    ),
-    *(
-        "in total",
-        "they",
-        "he",
-        "she",
-        "twice as many",
-        "friends",
-        "days",
-        "each friend",
-    ),
-    *(
-        "shares them equally among",
-        "shares them all equally among",
-        "every day",
-        "after",
-    ),
-    *("on monday", "on tuesday", "on wednesday"),
-)
 
 TABLE = Table(
     code="en",
@@ -102,7 +66,7 @@ TABLE = Table(
         word("bags", each="each bag holds"),
         word("baskets", each="each basket holds"),
     ),
-    extras=words(EXTRAS, word("", f="she", m="he"), "friends", "days"),
+    extras=words(EXTRAS, word("", f="she", m="he"), "they", "friends", "days"),
     templates=TEMPLATES,
     count=count,
     phrases={},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import operator
 from collections.abc import Callable, Mapping
 
@@ -19,7 +18,10 @@ SMALLEST, LARGEST = 2, 30
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One line of a rationale; operands are n1, n2, ... as given, r1, r2, ... of earlier steps, or 2."""
+    """One line of a rationale.
+
+    Operands are given numbers (n1, n2, ...), results of earlier steps (r1, r2, ...), or 2.
+    """
 
     left: str
     operation: str
@@ -38,13 +40,9 @@ class Plan:
     steps: tuple[Step, ...]
     ranges: tuple[tuple[int, int], ...]
 
-    def solve(
-        self, numbers: tuple[int, ...]
-    ) -> tuple[tuple[int, str, int, int], ...] | None:
+    def solve(self, numbers: tuple[int, ...]) -> tuple[tuple[int, str, int, int], ...] | None:
         """Each step as (left, operation, right, result); None if the numbers do not suit it."""
-        values: dict[str, int] = {"2": 2} | {
-            f"n{i}": n for i, n in enumerate(numbers, 1)
-        }
+        values: dict[str, int] = {"2": 2} | {f"n{i}": n for i, n in enumerate(numbers, 1)}
         lines = []
         for index, step in enumerate(self.steps, 1):
             left, right = values[step.left], values[step.right]
@@ -81,13 +79,6 @@ PLANS: Mapping[str, Plan] = {
     "get_shared": _plan("n1 + n2, r1 / n3", _ANY, _ANY, _GROUPS),
     "days": _plan("n1 * n2", _PER_GROUP, _GROUPS),
     "weekdays": _plan("n1 + n2, r1 - n3", _ANY, _ANY, _ANY),
-    "groups_get_lose": _plan(
-        "n1 * n2, r1 + n3, r2 - n4", _GROUPS, _SMALL, _SMALL, _SMALL
-    ),
+    "groups_get_lose": _plan("n1 * n2, r1 + n3, r2 - n4", _GROUPS, _SMALL, _SMALL, _SMALL),
     "two_change": _plan("n1 + n3, n2 - n4, r1 + r2", _SMALL, (4, 12), _SMALL, _SMALL),
 }
-
-
-def combinations(plan: Plan) -> int:
-    """How many tuples of numbers lie in a plan's ranges, suitable or not."""
-    return math.prod(high - low + 1 for low, high in plan.ranges)

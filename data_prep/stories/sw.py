@@ -40,17 +40,14 @@ TEMPLATES = {
     "get_lose": _HAS + "{get} {n2:noun} halafu {lose} {n3:noun}. " + _NOW,
     "lose_get": _HAS + "{lose} {n2:noun} halafu {get} {n3:noun}. " + _NOW,
     "total": "{name} {get} {n1:noun} na {other} {get} {n2:noun}. " + _THEY,
-    "more": "{name} {get} {n1:noun}. {other} {get} {n2:noun} zaidi kuliko {name}. "
-    + _OTHER,
-    "fewer": "{name} {get} {n1:noun}. {other} {get} {n2:noun} pungufu kuliko {name}. "
-    + _OTHER,
+    "more": "{name} {get} {n1:noun}. {other} {get} {n2:noun} zaidi kuliko {name}. " + _OTHER,
+    "fewer": "{name} {get} {n1:noun}. {other} {get} {n2:noun} pungufu kuliko {name}. " + _OTHER,
     "difference": "{name} {get} {n1:noun} na {other} {get} {n2:noun}. "
     f"{{name}} ana {_ASK} zaidi kuliko {{other}}?",
     "groups": "{name} {get} {n1:container}. {container:each} {n2:noun}. " + _TOTAL,
     "groups_get": _GROUPS + "{get} {n3:noun}. " + _NOW,
     "groups_lose": _GROUPS + "{lose} {n3:noun}. " + _NOW,
-    "twice": "{name} {get} {n1:noun}. {other} {get} {noun} mara mbili ya {name}. "
-    + _THEY,
+    "twice": "{name} {get} {n1:noun}. {other} {get} {noun} mara mbili ya {name}. " + _THEY,
     "shared": "{name} {get} {n1:noun} na kuwagawia {n2:friends} kwa usawa. " + _EACH,
     "get_shared": _HAS
     + "{get} {n2:noun} na kuwagawia {n3:friends} {noun} {noun:all} kwa usawa. "
@@ -129,7 +126,7 @@ TABLE = Table(
         word("mifuko", each="kila mfuko una"),
         word("vikapu", each="kila kikapu kina"),
     ),
-    extras=words(EXTRAS, "", "marafiki", "siku"),
+    extras=words(EXTRAS, "", "", "marafiki", "siku"),
     templates=TEMPLATES,
     count=count,
     phrases=PHRASES,

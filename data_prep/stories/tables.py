@@ -15,11 +15,12 @@ A template's text has slots in braces:
     {name} {other} {name:gen}         its one or two people
     {friends} {he:@}                  a word of `extras`
     {get:@} {he:@2}                   the form `f` or `m`, by the gender of {name}; of {other}
+    {they:@@}                         `f` if both people are women, else `m`
     {n1} {n2} {n3} {n4}               a bare number
     {n1:noun} {n2:container} {n2:friends} {n2:days}
                                       number and word as `count(number, word, "")` writes them:
                                       numeral, agreement, classifier, word order live there
-    {n1:noun.short}                   the same with `count(number, word, "short")`
+    {n1:noun.more}                    the same with `count(number, word, "more")`
 
 The first letter of each sentence is capitalised by the engine where the script has capitals, so
 forms are written in lower case. Rules that make the corpus work:
@@ -29,11 +30,11 @@ forms are written in lower case. Rules that make the corpus work:
   rest. A verb's form is contiguous, and stands for all who do it.
 - All words fit all templates. No noun or verb is spelt like another one, or contained in another
   one or in a template or a name, as a word (as a string, in scripts without spaces).
-- Use every slot of the English template, the numbers as digits 0-9, and no other number words than
-  the 2 of "twice"; `{n2:noun}` may be said more than once nowhere, the noun as often as is natural.
+- Say each number of the plan exactly once, as digits 0-9 (the engine writes those), and the 2 of
+  "twice" as a word; no other numbers. Name noun, people and verbs as often as is natural.
 - Whether apples come or go is told by the verb only: where English has "now" in both `get` and
   `lose`, no "more" or "left" gives it away.
-- Scripts without spaces have no spaces at all; other scripts single ones.
+- Scripts without spaces have no spaces at all; other scripts single ones. Text is NFC.
 
 `phrases` pairs English words of the templates with the language's: lower case, exactly as they
 surface in some question of the language (leave out what has no fair counterpart; several
@@ -83,7 +84,7 @@ LOSE: tuple[str, ...] = (
     *("throws away", "donates", "sends away", "hands over"),
 )
 CONTAINERS: tuple[str, ...] = ("boxes", "bags", "baskets")
-EXTRAS: tuple[str, ...] = ("he", "friends", "days")
+EXTRAS: tuple[str, ...] = ("he", "they", "friends", "days")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,8 @@ class Table:
       get: English verb -> verb, present tense: there are more things afterwards.
       lose: English verb -> verb, present tense: there are fewer things afterwards.
       containers: English plural -> word; the form `each` is "each box holds".
-      extras: other words of the templates: `he` with the forms `f` and `m`, `friends`, `days`.
+      extras: other words of the templates: `he` and `they`, with the forms `f` and `m` where the
+        language has them and needs them, `friends` and `days`.
       templates: template id -> text with slots.
       count: number, word and variant (normally "") -> number and word in agreement.
       noun_forms: forms in which nouns and containers surface, most common first.
@@ -149,6 +151,4 @@ class Table:
             ("extras", EXTRAS),
         ):
             if tuple(getattr(self, field)) != keys:
-                raise ValueError(
-                    f"stories of {self.code!r}: {field} must have the keys {keys}"
-                )
+                raise ValueError(f"stories of {self.code!r}: {field} must have the keys {keys}")

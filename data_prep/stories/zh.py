@@ -26,7 +26,7 @@ def count(number: int, noun: Word, variant: str) -> str:
 
 _ASK = "多少{noun:measure}{noun}？"
 _NOW = "{name}现在有" + _ASK
-_THEY = "他们一共有" + _ASK
+_THEY = "{they:@@}一共有" + _ASK
 _EACH = "每个朋友分到" + _ASK
 _HAS = "{name}有{n1:noun}。然后{he:@}"
 _GROUPS = "{name}有{n1:container}。{container:each}{n2:noun}。然后{he:@}"
@@ -37,19 +37,15 @@ TEMPLATES = {
     "get_lose": _HAS + "{get}了{n2:noun}，又{lose}了{n3:noun}。" + _NOW,
     "lose_get": _HAS + "{lose}了{n2:noun}，又{get}了{n3:noun}。" + _NOW,
     "total": "{name}{get}了{n1:noun}，{other}{get}了{n2:noun}。" + _THEY,
-    "more": "{name}{get}了{n1:noun}。{other}比{name}多{get}了{n2:noun}。{other}有"
-    + _ASK,
-    "fewer": "{name}{get}了{n1:noun}。{other}比{name}少{get}了{n2:noun}。{other}有"
-    + _ASK,
-    "difference": "{name}{get}了{n1:noun}，{other}{get}了{n2:noun}。{name}比{other}多"
-    + _ASK,
-    "groups": "{name}{get}了{n1:container}。{container:each}{n2:noun}。{name}一共有"
-    + _ASK,
+    "more": "{name}{get}了{n1:noun}。{other}比{name}多{get}了{n2:noun}。{other}有" + _ASK,
+    "fewer": "{name}{get}了{n1:noun}。{other}比{name}少{get}了{n2:noun}。{other}有" + _ASK,
+    "difference": "{name}{get}了{n1:noun}，{other}{get}了{n2:noun}。{name}比{other}多" + _ASK,
+    "groups": "{name}{get}了{n1:container}。{container:each}{n2:noun}。{name}一共有" + _ASK,
     "groups_get": _GROUPS + "{get}了{n3:noun}。" + _NOW,
     "groups_lose": _GROUPS + "{lose}了{n3:noun}。" + _NOW,
     "twice": "{name}{get}了{n1:noun}。{other}{get}的{noun}是{name}的两倍。" + _THEY,
     "shared": "{name}{get}了{n1:noun}，平均分给{n2:friends}。" + _EACH,
-    "get_shared": _HAS + "{get}了{n2:noun}，把所有{noun}平均分给{n3:friends}。" + _EACH,
+    "get_shared": _HAS + "{get}了{n2:noun}，把所有的{noun}平均分给{n3:friends}。" + _EACH,
     "days": "{name}每天{get}{n1:noun}。{n2:days}后{he:@}有" + _ASK,
     "weekdays": "星期一{name}{get}了{n1:noun}。星期二{he:@}{get}了{n2:noun}。"
     "星期三{he:@}{lose}了{n3:noun}。" + _NOW,
@@ -67,7 +63,7 @@ PHRASES: dict[str, str | tuple[str, ...]] = {
     "than": "比",
     "now": "现在",
     "in total": "一共",
-    "they": "他们",
+    "they": ("他们", "她们"),
     "he": "他",
     "she": "她",
     "twice as many": "两倍",
@@ -101,9 +97,7 @@ TABLE = Table(
         *_measured(石头="块", 帽子="顶", 杯子="个", 钥匙="把"),
     ),
     get=words(GET, *("买", "找到", "收集", "订购"), *("收到", "赢得", "获得", "发现")),
-    lose=words(
-        LOSE, *("送出", "卖掉", "弄丢", "借出"), *("扔掉", "捐出", "寄走", "交出")
-    ),
+    lose=words(LOSE, *("送出", "卖掉", "弄丢", "借出"), *("扔掉", "捐出", "寄走", "交出")),
     containers=words(
         CONTAINERS,
         word("盒子", measure="个", each="每个盒子里有"),
@@ -113,6 +107,7 @@ TABLE = Table(
     extras=words(
         EXTRAS,
         word("", f="她", m="他"),
+        word("", f="她们", m="他们"),
         word("朋友", measure="个"),
         word("天", measure=""),
     ),

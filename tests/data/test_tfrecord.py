@@ -333,7 +333,7 @@ def _from_tfds(example) -> ParallelGroup:
         )
     ]
     columns = example["views"]
-    views = []
+    views: list[View] = []
     for texts in zip(columns["language"], columns["prompt"], columns["preamble"], strict=True):
         language, prompt, preamble = (text.decode() for text in texts)
         own = tuple(switch for view, switch in switches if view == len(views))

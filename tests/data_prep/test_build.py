@@ -224,6 +224,14 @@ def test_problems_left_out_are_counted(settings, tmp_path):
     }
 
 
+def test_only_training_questions_are_repeated(settings, tmp_path):
+    once = build(settings, tmp_path / "a")["groups"]
+    twice = build(changed(settings, repeat_low_resource=2), tmp_path / "b")["groups"]
+    assert twice["train"] > once["train"]
+    assert twice["validation"] == once["validation"]
+    assert groups_in(tmp_path / "a", "validation") == groups_in(tmp_path / "b", "validation")
+
+
 @pytest.mark.parametrize("teacher", [True, False])
 def test_the_embedded_corpus_builds(tmp_path, teacher):
     settings = Settings(
@@ -246,12 +254,19 @@ def test_the_embedded_corpus_builds(tmp_path, teacher):
 
 @needs_real_data
 def test_real_rows_become_groups(tmp_path):
-    path = tmp_path / "first.jsonl"
+    path, lexicon = tmp_path / "first.jsonl", tmp_path / "words.tsv"
+    lexicon.write_text(LEXICON, encoding="utf-8")
     with REAL.open(encoding="utf-8") as lines:
         path.write_text("".join(itertools.islice(lines, 200)), encoding="utf-8")
     settings = Settings(
         high_resource=("en",),
-        prep=PrepSettings(source="parallel", path=str(path), heldout=20, mixture=MIXED),
+        prep=PrepSettings(
+            source="parallel",
+            path=str(path),
+            heldout=20,
+            mixture=MIXED,
+            xicl=XiclSettings(lexicon=str(lexicon), demonstrations=2),
+        ),
         data=DataSettings(students=1),
     )
     card = build(settings, tmp_path / "a")

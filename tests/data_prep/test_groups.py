@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.code_switch import restore
-from data_prep.groups import RECIPES, make_context, make_group, plan, shuffled
+from data_prep.groups import make_context, make_group, plan, shuffled
 from data_prep.lexicon import Entry, build_lexicon
 from data_prep.problems import Problem
+from data_prep.recipes import RECIPES
 from xcot_jax import prompts
 from xcot_jax.errors import InputError
 from xcot_jax.settings import DataSettings, MixtureSettings, PrepSettings, Settings, XiclSettings

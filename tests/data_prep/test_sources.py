@@ -75,11 +75,11 @@ def test_parallel_rows_become_problems(corpus):
 def test_what_is_left_out_is_counted_by_reason(corpus):
     found = corpus(
         [
-            row(1, en="Q1?", de="Q1?", sw=" ", ko="한국어?"),
+            row(1, en="Q1? No.", de="q1?  No.", sw=" ", ko="한국어?"),
             row(2, sw="Swali?"),
             row(3, "No number", en="Q3?"),
             row(4, "#### 4", en="Q4?"),
-            row(5, en="q1?"),
+            row(5, en="q1? no."),
             row(6, en="Q6?", fr="F?"),
             "",
         ]

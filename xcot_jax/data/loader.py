@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -180,11 +181,11 @@ class Loader:
 
 
 def evaluation_batches(
-    settings: Settings, tokenizer: Tokenizer, split: str, rows: int
+    settings: Settings, tokenizer: Tokenizer, split: str, count: int
 ) -> list[packing.Ragged]:
-    """The groups of a split once, in order, as batches of `rows` rows; the last is filled with empty rows.
+    """The first groups of a split in order, as up to `count` batches; empty rows fill the last.
 
-    Every host gets the same batches, so that none waits for another.
+    Every host gets the same whole batches, so that none waits for another.
     """
     data = settings.data
     source = _Numbered(GroupSource(Path(data.dir), split))
@@ -192,13 +193,17 @@ def evaluation_batches(
         return []
     encode = EncodeGroups(tokenizer, settings, DropCounter())
     dataset = grain.MapDataset.source(source).map_with_index(encode).to_iter_dataset()
+    rows = data.batch_rows
     packed = list(
-        packing.pack(
-            dataset,
-            row_tokens=data.row_tokens,
-            row_slots=data.row_slots,
-            bins=data.packing_bins,
-            seed=0,
+        itertools.islice(
+            packing.pack(
+                dataset,
+                row_tokens=data.row_tokens,
+                row_slots=data.row_slots,
+                bins=data.packing_bins,
+                seed=0,
+            ),
+            count * rows,
         )
     )
     if not packed:

@@ -1,0 +1,41 @@
+"""The quickstart's baseline: plain multilingual instruction tuning on the embedded corpus.
+
+Every language but English has only `low_count` training questions, and these never show half of the
+nouns and verbs; the test split asks for exactly those.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "multilingual SFT",
+            "high_resource": ("en",),
+            "prep": {
+                "source": "story",
+                "teacher": False,
+                "mixture": {"instruct": 1.0},
+                "story": {"high_count": 6000, "low_count": 60, "heldout_count": 60},
+                "tokenizer": {"train": True, "vocab_size": 4000, "whole_numbers_below": 100},
+                "shards": 1,
+            },
+            "data": {
+                "dir": "runs/quickstart/data_sft",
+                "row_tokens": 256,
+                "row_slots": 128,
+                "batch_rows": 16,
+            },
+            "model": {
+                "width": 192,
+                "layers": 4,
+                "heads": 6,
+                "tied_head": True,
+                "compute_dtype": "float32",
+            },
+            "loss": {"beta": 0.0},
+            "optim": {"learning_rate": 2e-3, "warmup_steps": 40, "weight_decay": 0.1},
+            "train": {"steps": 330, "checkpoint_every": 330, "log_every": 10},
+            "eval": {"benchmarks": ("heldout",), "batch_size": 128, "max_new_tokens": 64},
+        }
+    )

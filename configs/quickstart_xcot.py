@@ -1,0 +1,17 @@
+"""The quickstart's xCoT: the baseline's problems, model, steps and tokens, with code-switched views of the
+English questions, Random-CoT, and distillation from the English reading.
+"""
+
+from ml_collections import ConfigDict
+from quickstart_sft import get_config as baseline
+
+
+def get_config() -> ConfigDict:
+    config = baseline()
+    config.name = "xCoT"
+    config.prep.teacher = True
+    config.prep.mixture = ConfigDict({"instruct": 1.0, "xicl": 1.0, "random_cot": 0.25})
+    config.prep.xicl = ConfigDict({"lexicon": "story", "rate": 0.8})
+    config.data.dir = "runs/quickstart/data_xcot"
+    config.loss.beta = 0.5
+    return config
