@@ -305,7 +305,7 @@ def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
 
 
 @functools.cache
-def _abstract(config: ModelConfig) -> tuple[nnx.GraphDef[Transformer], nnx.State]:
+def _abstract(config: ModelConfig) -> tuple[nnx.GraphDef[Transformer], Any]:
     """The decoder's graph, and its parameters with shapes in place of arrays."""
     return nnx.split(nnx.eval_shape(lambda: Transformer(config, nnx.Rngs(0))))
 
