@@ -140,7 +140,7 @@ def test_no_gradient_reaches_the_teacher_by_finite_differences():
     _, (d_hidden, _) = fused(hidden, head, slots, objective)
     teacher_half = T // 2
     assert not np.any(np.asarray(d_hidden)[:, :teacher_half])
-    moved = hidden.at[0, : teacher_half].add(0.1)
+    moved = hidden.at[0, :teacher_half].add(0.1)
     with jax.enable_x64(True):
         wide, wide_head = (jnp.asarray(np.asarray(x, np.float64)) for x in (hidden, head))
         direction = np.zeros(hidden.shape)

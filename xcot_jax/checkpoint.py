@@ -50,7 +50,9 @@ class Checkpoints:
         """The step of the newest complete checkpoint, if there is one."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: TrainState, pipeline: dict[str, Any], settings: Settings) -> None:
+    def save(
+        self, step: int, state: TrainState, pipeline: dict[str, Any], settings: Settings
+    ) -> None:
         """Starts writing a checkpoint; returns as soon as the state is copied off the devices."""
         if step in self._manager.all_steps():
             return

@@ -40,7 +40,9 @@ def _load(options: argparse.Namespace, overrides: list[str], fallback: Path | No
     if path is None:
         raise config.ConfigError("--config=FILE is missing; configs/ holds files to start from")
     if fallback is not None and options.config is None and not fallback.exists():
-        raise config.ConfigError(f"{fallback} does not exist; give --config=FILE, or the --workdir of a run")
+        raise config.ConfigError(
+            f"{fallback} does not exist; give --config=FILE, or the --workdir of a run"
+        )
     return config.load(path, config.parse_overrides(overrides))
 
 
@@ -59,7 +61,9 @@ def _preview_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--count", type=int, default=5, help="groups to show (5)")
     parser.add_argument("--language", help="only groups with a view in this language (code)")
     parser.add_argument("--recipe", help="only groups of this recipe")
-    parser.add_argument("--tokenizer", help="tokenizer to align tokens with; the dataset's own if it has one")
+    parser.add_argument(
+        "--tokenizer", help="tokenizer to align tokens with; the dataset's own if it has one"
+    )
 
 
 def _preview(options: argparse.Namespace, _: list[str]) -> None:
@@ -101,7 +105,9 @@ def _eval(options: argparse.Namespace, overrides: list[str]) -> None:
 def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("questions", nargs="+", metavar="QUESTION", help="what to ask")
     parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
-    parser.add_argument("--translate-to", metavar="CODE", help="ask for the question in this language first")
+    parser.add_argument(
+        "--translate-to", metavar="CODE", help="ask for the question in this language first"
+    )
 
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -112,7 +118,9 @@ def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="directories of evaluated runs")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="directories of evaluated runs"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory to write the report to")
 
 
@@ -134,8 +142,12 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train a model, or continue", _train_arguments, _train),
     "eval": Command("score a trained model on benchmarks", _eval_arguments, _eval),
     "generate": Command("ask a trained model", _generate_arguments, _generate),
-    "report": Command("compare runs: table, charts, page", _report_arguments, _report, configured=False),
-    "env": Command("show versions, devices and what is missing", lambda _: None, _env, configured=False),
+    "report": Command(
+        "compare runs: table, charts, page", _report_arguments, _report, configured=False
+    ),
+    "env": Command(
+        "show versions, devices and what is missing", lambda _: None, _env, configured=False
+    ),
 }
 
 
@@ -150,11 +162,18 @@ class _SettingsHelp(argparse.Action):
 
 def _parser(name: str, command: Command) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        f"xcot {name}", description=command.summary, add_help=not command.configured, allow_abbrev=False
+        f"xcot {name}",
+        description=command.summary,
+        add_help=not command.configured,
+        allow_abbrev=False,
     )
     if command.configured:
-        parser.add_argument("-h", "--help", nargs=0, action=_SettingsHelp, help="show this and every setting")
-        parser.add_argument("--config", type=Path, metavar="FILE", help="config file (.py, or a saved .json)")
+        parser.add_argument(
+            "-h", "--help", nargs=0, action=_SettingsHelp, help="show this and every setting"
+        )
+        parser.add_argument(
+            "--config", type=Path, metavar="FILE", help="config file (.py, or a saved .json)"
+        )
         parser.epilog = "--config.KEY=VALUE changes any setting; it beats the file"
     command.arguments(parser)
     return parser

@@ -64,7 +64,9 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
     for argument in arguments:
         key, equals, value = argument.removeprefix("--config.").partition("=")
         if not argument.startswith("--config.") or not equals:
-            raise ConfigError(f"{argument}: not an option; settings are given as --config.KEY=VALUE")
+            raise ConfigError(
+                f"{argument}: not an option; settings are given as --config.KEY=VALUE"
+            )
         overrides[key] = value
     return overrides
 
@@ -112,7 +114,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     if isinstance(config, ml_collections.ConfigDict):
         return config.to_dict()
     if not isinstance(config, Mapping):
-        raise ConfigError(f"{path}: get_config() returned {type(config).__name__}, not a ConfigDict")
+        raise ConfigError(
+            f"{path}: get_config() returned {type(config).__name__}, not a ConfigDict"
+        )
     return config
 
 

@@ -40,8 +40,13 @@ def describe() -> str:
 
     lines = [f"xcot-jax {__version__}, Python {platform.python_version()}, {platform.platform()}"]
     lines += [f"  {name:<22}{_version(name) or 'MISSING: reinstall xcot-jax'}" for name in REQUIRED]
-    lines += [f"  {name:<22}{_version(name) or f'not installed ({why})'}" for name, why in OPTIONAL.items()]
-    lines += [f"devices ({jax.default_backend()}, process {jax.process_index()} of {jax.process_count()})"]
+    lines += [
+        f"  {name:<22}{_version(name) or f'not installed ({why})'}"
+        for name, why in OPTIONAL.items()
+    ]
+    lines += [
+        f"devices ({jax.default_backend()}, process {jax.process_index()} of {jax.process_count()})"
+    ]
     for device in jax.local_devices():
         stats = device.memory_stats() or {}
         memory = f", {stats['bytes_limit'] / 2**30:.1f} GiB" if "bytes_limit" in stats else ""

@@ -29,7 +29,9 @@ def model_config(settings: Settings, tokenizer: Tokenizer) -> ModelConfig:
     Raises:
       InputError: for sizes that do not fit, or a tokenizer larger than the model's vocabulary.
     """
-    checkpoint = hf.read_config(Path(settings.model.init_from)) if settings.model.init_from else None
+    checkpoint = (
+        hf.read_config(Path(settings.model.init_from)) if settings.model.init_from else None
+    )
     return from_settings(settings.model, tokenizer.vocab_size, checkpoint)
 
 
@@ -146,11 +148,15 @@ def answer(
     evaluator, params, _ = _restore(settings, workdir, None)
     style = template(settings.prep.template)
     prompts = [
-        translate_prompt(style, question, translate_to) if translate_to else direct_prompt(style, question)
+        translate_prompt(style, question, translate_to)
+        if translate_to
+        else direct_prompt(style, question)
         for question in questions
     ]
     generations = evaluator.generate(params, prompts)
     for question, generation in zip(questions, generations, strict=True):
         found = last_number(generation.text)
         cut = "\n(cut off: eval.max_new_tokens)" if generation.truncated else ""
-        print(f"> {question}\n{generation.text}{cut}\n= {'no number' if found is None else plain(found)}\n")
+        print(
+            f"> {question}\n{generation.text}{cut}\n= {'no number' if found is None else plain(found)}\n"
+        )

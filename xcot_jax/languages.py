@@ -57,7 +57,9 @@ def language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         near = difflib.get_close_matches(code, CODES, n=1, cutoff=0.0)
-        raise ValueError(f"unknown language {code!r}; did you mean {near[0]!r}? ({', '.join(CODES)})")
+        raise ValueError(
+            f"unknown language {code!r}; did you mean {near[0]!r}? ({', '.join(CODES)})"
+        )
     return LANGUAGES[code]
 
 

@@ -122,7 +122,7 @@ def combine(parts: list[StepMetrics]) -> StepMetrics:
     hosts = [jax.device_get(part) for part in parts]
     weights = np.array([part.ce_counts.sum() for part in hosts])
     share = weights / max(weights.sum(), 1e-9)
-    mean = lambda name: np.sum([getattr(p, name) * s for p, s in zip(hosts, share, strict=True)])  # noqa: E731
+    mean = lambda name: np.sum([getattr(p, name) * s for p, s in zip(hosts, share, strict=True)])
     return StepMetrics(
         loss=mean("loss"),
         ce=mean("ce"),

@@ -30,7 +30,7 @@ def optimizer(settings: OptimSettings, steps: int, axes: Any) -> optax.GradientT
       steps: optimizer steps of the whole run.
       axes: the parameters' logical axes; weights of norms are not decayed.
     """
-    is_axes = lambda node: isinstance(node, tuple)  # noqa: E731
+    is_axes = lambda node: isinstance(node, tuple)
     decayed = jax.tree.map(lambda names: "norm" not in names, axes, is_leaf=is_axes)
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
     adamw = optax.adamw(

@@ -63,7 +63,9 @@ def template(name: str) -> Template:
     return TEMPLATES[name]
 
 
-def direct_prompt(style: Template, question: str, demonstrations: Sequence[tuple[str, str]] = ()) -> str:
+def direct_prompt(
+    style: Template, question: str, demonstrations: Sequence[tuple[str, str]] = ()
+) -> str:
     """The prompt that asks for the answer at once, after worked (question, answer) examples."""
     turns = [style.direct.format(question=q) + a + "\n\n" for q, a in demonstrations]
     return "".join(turns) + style.direct.format(question=question)

@@ -90,9 +90,7 @@ class PrepSettings:
     repeat_low_resource: int = setting(
         1, "groups made of each low-resource question, by fresh draws", low=1
     )
-    heldout: int = setting(
-        0, "problems kept out of training for validation (file sources)", low=0
-    )
+    heldout: int = setting(0, "problems kept out of training for validation (file sources)", low=0)
     template: str = setting("question", "prompt template, a row of xcot_jax.prompts.TEMPLATES")
     shards: int = setting(4, "TFRecord files of the training split", low=1)
     mixture: MixtureSettings = section(MixtureSettings)
@@ -107,7 +105,8 @@ class DataSettings:
 
     dir: str = setting("", "dataset directory that xcot prep wrote")
     tokenizer: str = setting(
-        "", "Hugging Face directory or SentencePiece .model; empty: the one in the dataset directory"
+        "",
+        "Hugging Face directory or SentencePiece .model; empty: the one in the dataset directory",
     )
     students: int = setting(1, "most student views of a group (K); slots have K + 1 columns", low=0)
     row_tokens: int = setting(512, "tokens in a packed row (T)", low=8)
@@ -132,7 +131,9 @@ class ModelSettings:
     heads: int = setting(0, "query heads (N)", low=0)
     kv_heads: int = setting(0, "key/value heads (K); 0: as many as query heads", low=0)
     head_width: int = setting(0, "width of a head (H); 0: width / heads", low=0)
-    ffn_width: int = setting(0, "feed-forward width (F); 0: 8/3 of the width, in multiples of 32", low=0)
+    ffn_width: int = setting(
+        0, "feed-forward width (F); 0: 8/3 of the width, in multiples of 32", low=0
+    )
     tied_head: bool = setting(False, "whether the output head is the embedding, transposed")
     compute_dtype: str = setting(
         "bfloat16", "type of activations and matrix products", choices=("bfloat16", "float32")
@@ -155,7 +156,9 @@ class MeshSettings:
 class LossSettings:
     """L = CE + beta T^2 KL(teacher || student)."""
 
-    beta: float = setting(0.5, "weight of the distillation term; 0: plain instruction tuning", low=0)
+    beta: float = setting(
+        0.5, "weight of the distillation term; 0: plain instruction tuning", low=0
+    )
     temperature: float = setting(1.0, "softmax temperature T of the distillation term", low=0.01)
     chunk_slots: int = setting(0, "slots whose logits exist at once; 0: chosen by size", low=0)
 
@@ -181,11 +184,15 @@ class TrainSettings:
 
     steps: int = setting(1000, "optimizer steps", low=1)
     log_every: int = setting(10, "steps between lines of metrics", low=1)
-    checkpoint_every: int = setting(200, "steps between checkpoints; the last step is always saved", low=1)
+    checkpoint_every: int = setting(
+        200, "steps between checkpoints; the last step is always saved", low=1
+    )
     keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1)
     eval_every: int = setting(0, "steps between evaluations in the loop; 0: none", low=0)
     eval_batches: int = setting(8, "batches of the validation split measured in the loop", low=0)
-    eval_limit: int = setting(20, "problems a language in the loop's benchmarks; 0: no benchmarks", low=0)
+    eval_limit: int = setting(
+        20, "problems a language in the loop's benchmarks; 0: no benchmarks", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,7 +220,9 @@ class Settings:
     name: str = setting("run", "name of the method in reports; runs that differ by seed share it")
     seed: int = setting(0, "seed of everything random", low=0)
     high_resource: tuple[str, ...] = setting(
-        HIGH_RESOURCE, "high-resource languages: the first is the teacher's; the rest are low", choices=CODES
+        HIGH_RESOURCE,
+        "high-resource languages: the first is the teacher's; the rest are low",
+        choices=CODES,
     )
     prep: PrepSettings = section(PrepSettings)
     data: DataSettings = section(DataSettings)

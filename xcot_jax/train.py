@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import jax
 from xcot_jax import config as config_files
 from xcot_jax import metrics, sharding
 from xcot_jax.checkpoint import Checkpoints
-from xcot_jax.data import loader, packing
+from xcot_jax.data import loader
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, model_config
@@ -34,7 +32,16 @@ from xcot_jax.train_step import (
 )
 
 # Settings that may differ between a checkpoint and the run that continues it.
-_FREE = ("name", "train.", "eval.", "prep.", "mesh.", "data.prefetch", "model.remat", "model.init_from")
+_FREE = (
+    "name",
+    "train.",
+    "eval.",
+    "prep.",
+    "mesh.",
+    "data.prefetch",
+    "model.remat",
+    "model.init_from",
+)
 
 
 class Stop:

@@ -61,8 +61,8 @@ class StepMetrics:
     loss: Float[Array, ""]
     ce: Float[Array, ""]
     kl: Float[Array, ""]
-    ce_sums: Float[Array, "languages"]
-    ce_counts: Float[Array, "languages"]
+    ce_sums: Float[Array, languages]
+    ce_counts: Float[Array, languages]
     gradient_norm: Float[Array, ""]
 
 
@@ -87,7 +87,9 @@ def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> Tra
     return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
 
 
-def state_shardings(config: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def state_shardings(
+    config: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
     """Where each part of the state lives: moments with their parameter, scalars everywhere."""
     shapes = transformer.param_shapes(config)
     params = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
@@ -166,11 +168,9 @@ def gradients(
         return jax.tree.map(jnp.add, total, gradient), terms
 
     # Row r goes to microbatch r % accumulate: each microbatch then has rows of every device.
-    split = jax.tree.map(
-        lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
-    )
+    split = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
     gradient, terms = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, params), split)
-    join = lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:])  # noqa: E731
+    join = lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
     return LossTerms(terms.loss.sum(), join(terms.ce), join(terms.kl)), gradient
 
 

@@ -71,7 +71,12 @@ def main() -> None:
     flops = 6 * rows * slot_count * columns * options.width * options.vocabulary
     floor = flops / peak_flops()
     lines = [
-        (name, f"{statistics.median(s) * 1e3:.1f}", f"{floor / statistics.median(s):.2f}", f"{memory[name] / 2**20:.0f}")
+        (
+            name,
+            f"{statistics.median(s) * 1e3:.1f}",
+            f"{floor / statistics.median(s):.2f}",
+            f"{memory[name] / 2**20:.0f}",
+        )
         for name, s in seconds.items()
     ]
     print(

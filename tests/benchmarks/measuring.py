@@ -39,7 +39,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Columns aligned; numbers are given as text."""
     cells = [list(map(str, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
+    lines = [
+        "  ".join(
+            c.rjust(w) if i else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
     return "\n".join(lines)
 
 
@@ -47,7 +53,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     """The options every benchmark has."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--json", type=Path, help="file for the figures and all measurements")
-    options.add_argument("--rounds", type=int, default=7, help="interleaved timings of each variant")
+    options.add_argument(
+        "--rounds", type=int, default=7, help="interleaved timings of each variant"
+    )
     return options
 
 
