@@ -14,7 +14,9 @@ VERSION = next(
 setup(
     name="xcot-jax",
     version=VERSION,
-    description="Cross-lingual chain-of-thought instruction tuning and distillation in one pass, in JAX",
+    description=(
+        "Cross-lingual chain-of-thought instruction tuning and distillation in one pass, in JAX"
+    ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

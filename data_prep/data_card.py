@@ -16,7 +16,8 @@ SAMPLE = 200  # Views of each language and recipe whose tokens are counted.
 class Encoder(Protocol):
     """What is needed of a tokenizer."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
 
 
 class Tally:

@@ -13,7 +13,8 @@ class Problem:
     Attributes:
       id: unique within its corpus, stable across runs.
       question: language code -> question text; the languages may differ between problems.
-      rationale: English chain of thought, without calculator marks and without the final answer line.
+      rationale: English chain of thought, without calculator marks and without the final answer
+        line.
       answer: the final number in plain ASCII form, such as "72" or "-3.5".
       names: words of any language that code-switching must leave alone, such as people's names.
     """

@@ -1,6 +1,7 @@
 """Eight CPU devices, strict types and shapes, and compiled programs kept between test runs."""
 
 import os
+from pathlib import Path
 
 # Before JAX is imported: it reads both when its backend starts.
 os.environ["XLA_FLAGS"] = (
@@ -8,6 +9,7 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -22,8 +24,37 @@ jaxtyping.install_import_hook("xcot_jax", "tests.shape_checker.check")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps compiled programs in pytest's cache directory: the second run is several times faster."""
+    """Keeps compiled programs in pytest's cache directory: the next run is several times faster."""
     if getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+hypothesis.settings.register_profile("shared machines", deadline=None)
+hypothesis.settings.load_profile("shared machines")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A SentencePiece model of the groups in `tests.corpus`."""
+    from tests.corpus import group
+    from xcot_jax.data.tokenizer import train_sentencepiece
+
+    groups = [group(number, students=3) for number in range(30)]
+    texts = [text for g in groups for text in (g.answer, *(view.prompt for view in g.views))]
+    return train_sentencepiece(texts, tmp_path_factory.mktemp("tokenizer") / "t.model", 400)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """A small dataset of all recipes, prepared from the embedded corpus by the command."""
+    from xcot_jax import cli
+
+    out = tmp_path_factory.mktemp("data") / "story"
+    story = {"high_count": 120, "low_count": 20, "heldout_count": 4}
+    arguments = [f"--config.prep.story.{key}={value}" for key, value in story.items()]
+    cli.run(["prep", f"--config={ROOT}/configs/quickstart_xcot.py", f"--out={out}", *arguments])
+    return out

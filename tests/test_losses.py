@@ -87,7 +87,8 @@ def test_distillation_gradient_is_exact_when_the_student_is_near_the_teacher(stu
     objective = Objective(beta=1.0)
     value, (d_hidden, d_head) = fused(hidden, head, slots, objective)
     want, (want_hidden, want_head) = dense64(hidden, head, slots, objective)
-    # Logits of order 1 are rounded by eps = 6e-8, which is eps / near of what the gradient is about.
+    # Logits of order 1 are rounded by eps = 6e-8, which is eps / near of what the gradient is
+    # about.
     tolerance = 1e-6 / near
     assert error(d_hidden, want_hidden) < tolerance
     assert error(d_head, want_head) < tolerance

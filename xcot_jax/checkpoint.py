@@ -17,7 +17,10 @@ from xcot_jax.train_step import TrainState
 
 
 class _PipelineState:
-    """What Grain's Orbax handler saves and restores, one file a host: a state, not a live iterator."""
+    """What Grain's Orbax handler saves and restores, one file a host.
+
+    It is a state, not a live iterator.
+    """
 
     def __init__(self, state: dict[str, Any] | None = None):
         self.state = state

@@ -23,7 +23,8 @@ class Command:
     Attributes:
       summary: its line in `xcot --help`.
       arguments: adds its options to a parser.
-      run: does it; gets the parsed options and the `--config.KEY=VALUE` ones, imports what it needs.
+      run: does it; gets the parsed options and the `--config.KEY=VALUE` ones, imports what it
+        needs.
       configured: whether it takes settings.
     """
 

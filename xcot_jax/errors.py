@@ -1,5 +1,11 @@
-"""The error of bad input: its message is all a user needs, so commands print it without a traceback."""
+"""The error of bad input.
+
+Its message is all a user needs, so commands print it without a traceback.
+"""
 
 
 class InputError(ValueError):
-    """A file, option or combination of settings that cannot work; says what, where and the way out."""
+    """A file, option or combination of settings that cannot work.
+
+    Its message says what, where and the way out.
+    """

@@ -36,7 +36,7 @@ def model_config(settings: Settings, tokenizer: Tokenizer) -> ModelConfig:
 
 
 class Evaluator:
-    """Asks one model; keeps what is compiled between benchmarks and between evaluations of a run."""
+    """Asks one model; keeps what is compiled between benchmarks and evaluations of a run."""
 
     def __init__(self, settings: Settings, config: ModelConfig, mesh: Mesh, tokenizer: Tokenizer):
         self._settings = settings
@@ -116,7 +116,8 @@ def _restore(settings: Settings, workdir: Path, step: int | None) -> tuple[Evalu
 def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) -> None:
     """Scores a checkpoint on the benchmarks of the settings and prints the table.
 
-    Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation, and the settings used.
+    Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation, and the settings
+    used.
 
     Raises:
       InputError: if there is no such checkpoint, or a benchmark cannot be read.
@@ -157,6 +158,5 @@ def answer(
     for question, generation in zip(questions, generations, strict=True):
         found = last_number(generation.text)
         cut = "\n(cut off: eval.max_new_tokens)" if generation.truncated else ""
-        print(
-            f"> {question}\n{generation.text}{cut}\n= {'no number' if found is None else plain(found)}\n"
-        )
+        number = "no number" if found is None else plain(found)
+        print(f"> {question}\n{generation.text}{cut}\n= {number}\n")

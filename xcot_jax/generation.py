@@ -19,6 +19,7 @@ from xcot_jax import sharding
 from xcot_jax.errors import InputError
 from xcot_jax.models import transformer
 from xcot_jax.models.attention import PADDING, Cache
+from xcot_jax.pytree import pytree
 
 _PROMPT_STEP = 32
 """Prompts are padded to multiples of this, so that few widths are compiled."""
@@ -45,8 +46,7 @@ class Generation:
     truncated: bool
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree
 class _State:
     """The decode loop between two steps; `step` tokens of every row are chosen."""
 

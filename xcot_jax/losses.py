@@ -2,10 +2,11 @@
 
     L = sum(w_ce CE) / sum(w_ce)  +  beta T^2 sum(w_kd KL(p_teacher^T || p_student^T)) / sum(w_kd)
 
-(xCoT, section 3, equations 4-6; the teacher is the model's own high-resource reading, held constant).
-Logits exist only for loss slots and only a chunk at a time. A slot holds the teacher's and the
-students' predictions of the same answer token side by side, so the teacher's logits are those its own
-cross-entropy needs, and distillation adds no matrix product. The gradient has a closed form,
+(xCoT, section 3, equations 4-6; the teacher is the model's own high-resource reading, held
+constant). Logits exist only for loss slots and only a chunk at a time. A slot holds the teacher's
+and the students' predictions of the same answer token side by side, so the teacher's logits are
+those its own cross-entropy needs, and distillation adds no matrix product. The gradient has a
+closed form,
 
     dL/dz = w_ce (p - onehot) + w_kd T (p_student^T - p_teacher^T),
 
@@ -17,22 +18,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
+
+from xcot_jax.pytree import pytree
 
 ROW_AXES = ("data", "fsdp")
 CHUNK_BYTES = 2**26  # Logits of one chunk, in fp32.
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["positions", "targets", "ce_weight", "kd_weight"],
-    meta_fields=[],
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class LossSlots:
     """Where in each row which token is predicted; column 0 is the teacher's.
 
@@ -43,10 +43,10 @@ class LossSlots:
       kd_weight: weight of the divergence between column 0 and columns 1 to C-1.
     """
 
-    positions: Int[Array, "B S C"]
-    targets: Int[Array, "B S C"]
-    ce_weight: Float[Array, "B S C"]
-    kd_weight: Float[Array, "B S C-1"]
+    positions: Int[Array | np.ndarray, "B S C"]
+    targets: Int[Array | np.ndarray, "B S C"]
+    ce_weight: Float[Array | np.ndarray, "B S C"]
+    kd_weight: Float[Array | np.ndarray, "B S C-1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +64,7 @@ class Objective:
     chunk_slots: int = 0
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["loss", "ce", "kl"], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class LossTerms:
     """The loss, and what each entry contributed to it before weighting, in nats.
 
@@ -99,13 +96,16 @@ def one_pass_loss(
     """Instruction and distillation loss of packed rows.
 
     Args:
-      hidden: final hidden states in the compute type; logits are products in that type with fp32 sums.
+      hidden: final hidden states in the compute type; logits are products in that type with fp32
+        sums.
       head: output head in its master type; its gradient has that type and is summed in fp32.
       slots: what is predicted where.
       objective: beta, temperature and chunking.
-      totals: divisors of the two terms; those of `slots` if None. Microbatches pass the whole batch's.
-      mesh: rows are spread over its "data" and "fsdp" axes and the vocabulary over "tensor"; the head
-        is gathered along "fsdp" once before the chunks and its gradient is reduced once after them.
+      totals: divisors of the two terms; those of `slots` if None. Microbatches pass the whole
+        batch's.
+      mesh: rows are spread over its "data" and "fsdp" axes and the vocabulary over "tensor"; the
+        head is gathered along "fsdp" once before the chunks and its gradient is reduced once after
+        them.
 
     Returns:
       The terms; `loss` is differentiable in `hidden` and `head`.
@@ -122,17 +122,41 @@ def one_pass_loss(
     return LossTerms(loss, jax.lax.stop_gradient(ce), jax.lax.stop_gradient(kl))
 
 
+_Terms: TypeAlias = tuple[Float[Array, ""], Float[Array, "B S C"], Float[Array, "B S C-1"]]
+"""The loss, and the entries of CE and KL."""
+
+_Gradients: TypeAlias = tuple[Float[Array, "B T D"], Float[Array, "D V"]]
+"""The gradients of the loss in hidden states and head."""
+
+_Normaliser: TypeAlias = tuple[Float[Array, "n C 1"], Float[Array, "n C 1"]]
+"""The largest logit, and the log of the sum of exponentials of what lies below it."""
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _loss(objective, mesh, hidden, head, slots):
-    return _evaluate(objective, mesh, hidden, head, slots, with_gradient=False)[:3]
+def _loss(
+    objective: Objective,
+    mesh: Mesh | None,
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    slots: LossSlots,
+) -> _Terms:
+    terms, _ = _evaluate(objective, mesh, hidden, head, slots, with_gradient=False)
+    return terms
 
 
-def _loss_forward(objective, mesh, hidden, head, slots):
-    *terms, d_hidden, d_head = _evaluate(objective, mesh, hidden, head, slots, with_gradient=True)
-    return tuple(terms), (d_hidden, d_head)
+def _loss_forward(
+    objective: Objective,
+    mesh: Mesh | None,
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    slots: LossSlots,
+) -> tuple[_Terms, _Gradients | None]:
+    return _evaluate(objective, mesh, hidden, head, slots, with_gradient=True)
 
 
-def _loss_backward(objective, mesh, gradients, cotangents):
+def _loss_backward(
+    objective: Objective, mesh: Mesh | None, gradients: _Gradients, cotangents: _Terms
+) -> tuple[Float[Array, "B T D"], Float[Array, "D V"], None]:
     d_hidden, d_head = gradients
     scale = cotangents[0]
     return d_hidden * scale.astype(d_hidden.dtype), d_head * scale.astype(d_head.dtype), None
@@ -141,7 +165,15 @@ def _loss_backward(objective, mesh, gradients, cotangents):
 _loss.defvjp(_loss_forward, _loss_backward)
 
 
-def _evaluate(objective, mesh, hidden, head, slots, *, with_gradient):
+def _evaluate(
+    objective: Objective,
+    mesh: Mesh | None,
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    slots: LossSlots,
+    *,
+    with_gradient: bool,
+) -> tuple[_Terms, _Gradients | None]:
     """Loss, CE and KL entries and, if asked for, the gradients; over the mesh if there is one."""
     if mesh is None:
         return _local(objective, hidden, head, slots, with_gradient=with_gradient)
@@ -150,7 +182,7 @@ def _evaluate(objective, mesh, hidden, head, slots, *, with_gradient):
     embed_axis = "fsdp" if width % sizes["fsdp"] == 0 else None
     vocab_axis = "tensor" if vocabulary % sizes["tensor"] == 0 and sizes["tensor"] > 1 else None
     rows, head_spec = PartitionSpec(ROW_AXES), PartitionSpec(embed_axis, vocab_axis)
-    gradients = (rows, head_spec) if with_gradient else (None, None)
+    gradients = (rows, head_spec) if with_gradient else None
     return jax.shard_map(
         functools.partial(
             _local,
@@ -162,7 +194,7 @@ def _evaluate(objective, mesh, hidden, head, slots, *, with_gradient):
         ),
         mesh=mesh,
         in_specs=(rows, head_spec, rows),
-        out_specs=(PartitionSpec(), rows, rows, *gradients),
+        out_specs=((PartitionSpec(), rows, rows), gradients),
         check_vma=False,
     )(hidden, head, slots)
 
@@ -177,7 +209,7 @@ def _local(
     row_axes: tuple[str, ...] = (),
     embed_axis: str | None = None,
     vocab_axis: str | None = None,
-):
+) -> tuple[_Terms, tuple[Float[Array, "B T D"], Float[Array, "D_shard V_shard"]] | None]:
     """One device's rows against its shard of the vocabulary."""
     rows, slot_count, columns = slots.positions.shape
     width = hidden.shape[-1]
@@ -185,42 +217,48 @@ def _local(
     if embed_axis:
         weights = jax.lax.all_gather(weights, embed_axis, axis=0, tiled=True)
 
-    # Slots are ordered slot-major over the rows, so that what rows leave empty fills whole chunks at
-    # the end, which are skipped.
+    # Slots are ordered slot-major over the rows, so that what rows leave empty fills whole chunks
+    # at the end, which are skipped.
     total = rows * slot_count
     chunk = objective.chunk_slots or CHUNK_BYTES // (4 * columns * weights.shape[1])
     chunk = min(max(chunk, 8), total)
     chunks = -(-total // chunk)
 
-    def in_chunks(x):
+    def in_chunks(x: Shaped[Array, "B S *entry"]) -> Shaped[Array, "chunks n *entry"]:
         flat = x.swapaxes(0, 1).reshape(total, *x.shape[2:])
         flat = jnp.pad(flat, [(0, chunks * chunk - total)] + [(0, 0)] * (flat.ndim - 1))
         return flat.reshape(chunks, chunk, *x.shape[2:])
 
-    def from_chunks(x):
+    def from_chunks(x: Shaped[Array, "chunks n *entry"]) -> Shaped[Array, "B S *entry"]:
         flat = x.reshape(chunks * chunk, *x.shape[2:])[:total]
         return flat.reshape(slot_count, rows, *x.shape[2:]).swapaxes(0, 1)
 
     row_index = jnp.arange(rows)[:, None, None]
     states = in_chunks(hidden[row_index, slots.positions])
-    inputs = (states, *map(in_chunks, (slots.targets, slots.ce_weight, slots.kd_weight)))
+    targets, ce_weight = in_chunks(slots.targets), in_chunks(slots.ce_weight)
+    inputs = (states, targets, ce_weight, in_chunks(slots.kd_weight))
     evaluate = functools.partial(
         _chunk, objective, weights, vocab_axis=vocab_axis, with_gradient=with_gradient
     )
 
-    def step(carry, x):
+    def step(
+        carry: tuple[Float[Array, ""], Float[Array, "*weights"]],
+        x: tuple[
+            Float[Array, "n C D"], Int[Array, "n C"], Float[Array, "n C"], Float[Array, "n C-1"]
+        ],
+    ) -> tuple[tuple[Float[Array, ""], Float[Array, "*weights"]], tuple[Array, ...]]:
         loss, d_weights = carry
         states, targets, ce_weight, kd_weight = x
 
-        def skip():
+        def skip() -> tuple[Array, ...]:
             zeros = jnp.zeros(targets.shape, jnp.float32)
             empty = (jnp.zeros((), jnp.float32), zeros, zeros[:, 1:])
             return (*empty, jnp.zeros_like(states), d_weights) if with_gradient else empty
 
-        def run():
-            *terms, d_logits = evaluate(states, targets, ce_weight, kd_weight)
-            if not with_gradient:
-                return tuple(terms)
+        def run() -> tuple[Array, ...]:
+            terms, d_logits = evaluate(states, targets, ce_weight, kd_weight)
+            if d_logits is None:
+                return terms
             d_states = jnp.einsum(
                 "ncv,dv->ncd", d_logits, weights, preferred_element_type=jnp.float32
             )
@@ -244,7 +282,7 @@ def _local(
         loss = jax.lax.psum(loss, row_axes)
     ce, kl = from_chunks(ce), from_chunks(kl)
     if not with_gradient:
-        return loss, ce, kl, None, None
+        return (loss, ce, kl), None
 
     at_slots = from_chunks(d_states[0]).astype(jnp.float32)
     if vocab_axis:
@@ -257,7 +295,7 @@ def _local(
         d_weights = jax.lax.psum_scatter(d_weights, embed_axis, scatter_dimension=0, tiled=True)
     elif row_axes:
         d_weights = jax.lax.psum(d_weights, row_axes)
-    return loss, ce, kl, d_hidden, d_weights.astype(head.dtype)
+    return (loss, ce, kl), (d_hidden, d_weights.astype(head.dtype))
 
 
 def _chunk(
@@ -270,20 +308,24 @@ def _chunk(
     *,
     vocab_axis: str | None,
     with_gradient: bool,
-):
+) -> tuple[
+    tuple[Float[Array, ""], Float[Array, "n C"], Float[Array, "n C-1"]],
+    Float[Array, "n C V"] | None,
+]:
     """Loss, CE, KL and d loss / d logits (in the compute type) of one chunk of slots."""
 
-    def over_vocabulary(x):
+    def over_vocabulary(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
         return jax.lax.psum(x, vocab_axis) if vocab_axis else x
 
-    def normaliser(z):
+    def normaliser(z: Float[Array, "n C V"]) -> _Normaliser:
         top = z.max(axis=-1, keepdims=True)
         top = jax.lax.pmax(top, vocab_axis) if vocab_axis else top
         return top, jnp.log(over_vocabulary(jnp.exp(z - top).sum(axis=-1, keepdims=True)))
 
-    def log_softmax(z, normaliser):
-        # Two subtractions of like numbers: smaller rounding than z - logsumexp(z). Behind the barrier
-        # each use computes it anew from the logits, which is cheaper than to store and read it.
+    def log_softmax(z: Float[Array, "n C V"], normaliser: _Normaliser) -> Float[Array, "n C V"]:
+        # Two subtractions of like numbers: smaller rounding than z - logsumexp(z). Behind the
+        # barrier each use computes it anew from the logits, which is cheaper than to store and
+        # read it.
         top, log_sum = jax.lax.optimization_barrier(normaliser)
         return (z - top) - log_sum
 
@@ -316,4 +358,4 @@ def _chunk(
             # Weights hold beta T^2; the inner derivative of z / T leaves beta T.
             scale = jnp.pad(kd_weight, ((0, 0), (1, 0))) / objective.temperature
             d_logits += scale[..., None] * (p - p[:, :1])
-    return loss, ce, kl, None if d_logits is None else d_logits.astype(states.dtype)
+    return (loss, ce, kl), None if d_logits is None else d_logits.astype(states.dtype)

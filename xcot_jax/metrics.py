@@ -38,7 +38,7 @@ PEAK_FLOPS: dict[str, float] = {
 
 @functools.cache
 def peak_flops() -> float:
-    """Peak FLOP/s of all devices together: the maker's figure, or on other devices a measured one."""
+    """Peak FLOP/s of all devices together: the maker's figure, or else a measured one."""
     devices = jax.devices()
     for kind, flops in PEAK_FLOPS.items():
         if devices[0].device_kind.startswith(kind):
@@ -122,22 +122,25 @@ def combine(parts: list[StepMetrics]) -> StepMetrics:
     hosts = [jax.device_get(part) for part in parts]
     weights = np.array([part.ce_counts.sum() for part in hosts])
     share = weights / max(weights.sum(), 1e-9)
-    mean = lambda name: np.sum([getattr(p, name) * s for p, s in zip(hosts, share, strict=True)])
+
+    def mean(name: str) -> np.ndarray:
+        return np.asarray(sum(getattr(p, name) * s for p, s in zip(hosts, share, strict=True)))
+
     return StepMetrics(
         loss=mean("loss"),
         ce=mean("ce"),
         kl=mean("kl"),
         ce_sums=np.sum([p.ce_sums for p in hosts], axis=0),
         ce_counts=np.sum([p.ce_counts for p in hosts], axis=0),
-        gradient_norm=np.zeros(()),
+        gradient_norm=mean("gradient_norm"),
     )
 
 
 class MetricsWriter:
     """Writes scalars to `metrics.jsonl` and TensorBoard, and shows them in a progress bar.
 
-    Only the first process writes. Lines of steps after `start`, left by a run that was killed after its
-    last checkpoint, are removed, as those steps are done again.
+    Only the first process writes. Lines of steps after `start`, left by a run that was killed after
+    its last checkpoint, are removed, as those steps are done again.
     """
 
     def __init__(self, workdir: Path, *, start: int, steps: int, progress: bool = True):
@@ -171,7 +174,8 @@ class MetricsWriter:
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
-        shown = {name: scalars[name] for name in ("loss", "ce", "kl") if name in scalars}
+        names = [name for name in ("loss", "ce", "kl") if name in scalars]
+        shown: dict[str, float | str] = {name: scalars[name] for name in names}
         if "tokens_per_s" in scalars:
             shown["tok/s"] = round(scalars["tokens_per_s"])
             shown["MFU"] = f"{scalars['mfu']:.0%}"

@@ -1,4 +1,4 @@
-"""Every setting of every command: its name, type, default, range and meaning, as frozen dataclasses.
+"""Every setting of every command: name, type, default, range and meaning, as frozen dataclasses.
 
 A run is one `Settings` value. Config files change what they need of it; `xcot_jax.config` reads,
 checks and saves them. This file is the reference: what is not here is not a setting.

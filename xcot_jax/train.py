@@ -69,8 +69,8 @@ class Stop:
 def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     """Trains to `settings.train.steps`, continuing from the newest checkpoint in `workdir`.
 
-    Writes there `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/` and `eval/`. On SIGTERM or
-    Ctrl-C the current step is finished and saved.
+    Writes there `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/` and `eval/`. On
+    SIGTERM or Ctrl-C the current step is finished and saved.
 
     Raises:
       InputError: for settings, data or a checkpoint that do not fit together.
@@ -171,8 +171,8 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     checkpoints.close()
     if batches.dropped.ids:
         print(
-            f"left out {len(batches.dropped.ids)} groups longer than a row "
-            f"(data.row_tokens={settings.data.row_tokens}, data.row_slots={settings.data.row_slots})"
+            f"left out {len(batches.dropped.ids)} groups longer than a row (data.row_tokens="
+            f"{settings.data.row_tokens}, data.row_slots={settings.data.row_slots})"
         )
     if stop.requested:
         print(f"{stop.requested}: stopped and saved at step {step}; the same command continues")
@@ -225,7 +225,7 @@ def _summary(
 
 
 class _Validation:
-    """What is measured in the loop: losses on the validation split, and a few benchmark problems."""
+    """What is measured in the loop: losses on the validation split, a few benchmark problems."""
 
     def __init__(
         self, settings: Settings, config: ModelConfig, mesh: jax.sharding.Mesh, tokenizer: Tokenizer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -20,32 +20,25 @@ from xcot_jax.errors import InputError
 from xcot_jax.losses import LossTerms, Objective, one_pass_loss, weight_totals
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
+from xcot_jax.pytree import pytree
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["step", "params", "opt_state"], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class TrainState:
-    """What a step reads and writes, and a checkpoint holds.
+    """What a step reads and writes, and a checkpoint holds; or their shapes, or their shardings.
 
     Attributes:
-      step: optimizer steps done.
+      step: optimizer steps done, an integer scalar.
       params: nested dict of fp32 master weights.
       opt_state: optax state.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     opt_state: Any
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["loss", "ce", "kl", "ce_sums", "ce_counts", "gradient_norm"],
-    meta_fields=[],
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class StepMetrics:
     """What one step measured, over the whole global batch.
 
@@ -58,12 +51,12 @@ class StepMetrics:
       gradient_norm: global norm before clipping; 0 in evaluation.
     """
 
-    loss: Float[Array, ""]
-    ce: Float[Array, ""]
-    kl: Float[Array, ""]
-    ce_sums: Float[Array, languages]
-    ce_counts: Float[Array, languages]
-    gradient_norm: Float[Array, ""]
+    loss: Float[Array | np.ndarray, ""]
+    ce: Float[Array | np.ndarray, ""]
+    kl: Float[Array | np.ndarray, ""]
+    ce_sums: Float[Array | np.ndarray, languages]
+    ce_counts: Float[Array | np.ndarray, languages]
+    gradient_norm: Float[Array | np.ndarray, ""]
 
 
 Graph = nnx.GraphDef[transformer.Transformer]
@@ -83,7 +76,7 @@ def create_state(
 def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
     """The state with shapes in place of arrays."""
     shapes = transformer.param_shapes(config)
-    step = jax.ShapeDtypeStruct((), jnp.int32)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
     return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
 
 
@@ -93,7 +86,7 @@ def state_shardings(
     """Where each part of the state lives: moments with their parameter, scalars everywhere."""
     shapes = transformer.param_shapes(config)
     params = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
-    everywhere = sharding.replicated(mesh)
+    everywhere: Any = sharding.replicated(mesh)
     opt_state = optax.tree_utils.tree_map_params(
         tx,
         lambda _, where: where,
@@ -149,8 +142,8 @@ def gradients(
 ) -> tuple[LossTerms, Any]:
     """The objective of the whole batch and its gradient, one microbatch at a time.
 
-    Every microbatch divides by the weight sums of the whole batch, so that the result does not depend
-    on how many there are, however unequal their token counts.
+    Every microbatch divides by the weight sums of the whole batch, so that the result does not
+    depend on how many there are, however unequal their token counts.
     """
     totals = weight_totals(batch.slots)
 
@@ -198,7 +191,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         terms, gradient = gradients(graph, state.params, batch, objective, mesh, accumulate)
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
+            updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = measure(batch, terms, optax.global_norm(gradient))
         return TrainState(state.step + 1, params, opt_state), metrics

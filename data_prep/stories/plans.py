@@ -13,7 +13,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "/": operator.floordiv,
 }
 # Numbers a problem may hold or reach: no number needs a singular noun.
-SMALLEST, LARGEST = 2, 30
+SMALLEST, LARGEST = 2, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,25 +60,25 @@ def _plan(steps: str, *ranges: tuple[int, int]) -> Plan:
     return Plan(tuple(Step(*step.split()) for step in steps.split(",")), ranges)
 
 
-_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 12), (2, 6), (2, 5), (2, 6)
+_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 9), (2, 5), (2, 4), (2, 5)
 
 PLANS: Mapping[str, Plan] = {
     "get": _plan("n1 + n2", _ANY, _ANY),
-    "lose": _plan("n1 - n2", (4, 20), _ANY),
+    "lose": _plan("n1 - n2", (4, 15), _ANY),
     "get_lose": _plan("n1 + n2, r1 - n3", _ANY, _ANY, _ANY),
-    "lose_get": _plan("n1 - n2, r1 + n3", (4, 20), _ANY, _ANY),
+    "lose_get": _plan("n1 - n2, r1 + n3", (4, 15), _ANY, _ANY),
     "total": _plan("n1 + n2", _ANY, _ANY),
     "more": _plan("n1 + n2", _ANY, _ANY),
-    "fewer": _plan("n1 - n2", (4, 20), _ANY),
-    "difference": _plan("n1 - n2", (4, 20), _ANY),
+    "fewer": _plan("n1 - n2", (4, 15), _ANY),
+    "difference": _plan("n1 - n2", (4, 15), _ANY),
     "groups": _plan("n1 * n2", _GROUPS, _PER_GROUP),
     "groups_get": _plan("n1 * n2, r1 + n3", _GROUPS, _PER_GROUP, _ANY),
     "groups_lose": _plan("n1 * n2, r1 - n3", _GROUPS, _PER_GROUP, _ANY),
-    "twice": _plan("n1 * 2, n1 + r1", (2, 10)),
-    "shared": _plan("n1 / n2", (4, 20), _GROUPS),
+    "twice": _plan("n1 * 2, n1 + r1", (2, 6)),
+    "shared": _plan("n1 / n2", (4, 15), _GROUPS),
     "get_shared": _plan("n1 + n2, r1 / n3", _ANY, _ANY, _GROUPS),
     "days": _plan("n1 * n2", _PER_GROUP, _GROUPS),
     "weekdays": _plan("n1 + n2, r1 - n3", _ANY, _ANY, _ANY),
     "groups_get_lose": _plan("n1 * n2, r1 + n3, r2 - n4", _GROUPS, _SMALL, _SMALL, _SMALL),
-    "two_change": _plan("n1 + n3, n2 - n4, r1 + r2", _SMALL, (4, 12), _SMALL, _SMALL),
+    "two_change": _plan("n1 + n3, n2 - n4, r1 + r2", _SMALL, (4, 9), _SMALL, _SMALL),
 }

@@ -6,8 +6,8 @@ Times the fused loss with its gradients on the same slots with cross-entropy onl
 divergence added, and the dense version, interleaved. The floor is three products of
 [slots, D] and [D, V] at the machine's measured rate. Temporary memory is the compiler's.
 
-Figures: `kl_overhead`, time with CE + KL / time with CE only; `memory_vs_dense`, temporary bytes of the
-fused loss / of the dense one, both CE + KL.
+Figures: `kl_overhead`, time with CE + KL / time with CE only; `memory_vs_dense`, temporary bytes of
+the fused loss / of the dense one, both CE + KL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tokenizers: the same text back, numbers and words as promised, and no special token by accident."""
+"""Tokenizers: the same text back, numbers and words as promised, no special token by accident."""
 
 from __future__ import annotations
 

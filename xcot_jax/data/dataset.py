@@ -139,8 +139,9 @@ def read_splits(directory: epath.PathLike) -> dict[str, Split]:
     found = (info.name, info.version.partition(".")[0], info.file_format)
     if found != (NAME, VERSION.partition(".")[0], "tfrecord"):
         raise InputError(
-            f"{path}: dataset {info.name!r}, version {info.version!r}, as {info.file_format!r} files; "
-            f"this program reads {NAME!r} {VERSION} as 'tfrecord'. Write it again with `xcot prep`"
+            f"{path}: dataset {info.name!r}, version {info.version!r}, as {info.file_format!r} "
+            f"files; this program reads {NAME!r} {VERSION} as 'tfrecord'. Write it again with "
+            "`xcot prep`"
         )
     return {
         split.name: Split(split.name, tuple(split.shard_lengths), split.num_bytes)

@@ -6,9 +6,9 @@ import dataclasses
 import itertools
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grain
 import jax
@@ -21,6 +21,9 @@ from xcot_jax.data.source import GroupSource
 from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.settings import Settings
+
+Groups: TypeAlias = grain.sources.RandomAccessDataSource[ParallelGroup]
+"""What is read: a `GroupSource`, or a list of groups."""
 
 
 class DropCounter:
@@ -86,7 +89,7 @@ class EncodeGroups(grain.transforms.MapWithIndex):
 class _Numbered:
     """A source whose elements carry their number in it."""
 
-    def __init__(self, source: Sequence[ParallelGroup]):
+    def __init__(self, source: Groups):
         self._source = source
 
     def __len__(self) -> int:
@@ -119,8 +122,9 @@ def find_tokenizer(settings: Settings) -> Tokenizer:
 class Loader:
     """Endless batches of one host, resumable exactly.
 
-    Every host shuffles all records in the same order and takes every `process_count`-th, so that hosts
-    share no record within an epoch. Iteration never ends; the epochs follow each other, reshuffled.
+    Every host shuffles all records in the same order and takes every `process_count`-th, so that
+    hosts share no record within an epoch. Iteration never ends; the epochs follow each other,
+    reshuffled.
 
     Args:
       settings: of the run.
@@ -137,13 +141,14 @@ class Loader:
         self,
         settings: Settings,
         tokenizer: Tokenizer,
-        source: Sequence[ParallelGroup] | None = None,
+        source: Groups | None = None,
         *,
         process_index: int = 0,
         process_count: int = 1,
     ):
         data = settings.data
-        source = source if source is not None else GroupSource(Path(data.dir), "train")
+        if source is None:
+            source = GroupSource(Path(data.dir), "train")
         if data.batch_rows % process_count:
             raise InputError(
                 f"data.batch_rows={data.batch_rows} does not divide by {process_count} hosts"
@@ -210,6 +215,7 @@ def evaluation_batches(
         return []
     empty = {name: np.zeros_like(value) for name, value in packed[0].items()}
     empty["languages"] += packing.NO_LANGUAGE
+    empty["records"] -= 1
     packed += [empty] * (-len(packed) % rows)
     return [
         {name: np.stack([row[name] for row in packed[i : i + rows]]) for name in empty}

@@ -1,19 +1,16 @@
 """Groups to tokens, segments and loss slots; whole groups to packed rows.
 
-A group becomes two ragged features, its tokens (all views one after another) and its loss slots, which
-Grain packs into one row under separate capacities. A row keeps views apart by segment ids, and its
-slots by offsets into the row.
+A group becomes two ragged features, its tokens (all views one after another) and its loss slots,
+which Grain packs into one row under separate capacities. A row keeps views apart by segment ids,
+and its slots by offsets into the row.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import grain
-import jax
 import numpy as np
 from jaxtyping import Array, Int
 
@@ -22,19 +19,15 @@ from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 from xcot_jax.losses import LossSlots
+from xcot_jax.pytree import pytree
 
 Ragged = dict[str, np.ndarray]
 NO_LANGUAGE = len(CODES)  # The language index of an empty slot entry.
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["tokens", "positions", "segment_ids", "slots", "languages"],
-    meta_fields=[],
-)
-@dataclasses.dataclass(frozen=True)
+@pytree
 class Batch:
-    """Packed rows.
+    """Packed rows: arrays on devices, or NumPy's on the host that is about to place them there.
 
     Attributes:
       tokens: token ids, 0 where the row is empty.
@@ -56,9 +49,10 @@ def encode_group(
 ) -> Ragged:
     """Tokenizes a group and lays out its loss slots.
 
-    Prompt, preamble and answer are tokenized apart, so that the answer's ids are the same in all views.
-    With a teacher, slot j predicts answer token j: column 0 under the teacher, columns 1.. under the
-    students. Targets without a counterpart (preambles, groups without a teacher) fill columns in turn.
+    Prompt, preamble and answer are tokenized apart, so that the answer's ids are the same in all
+    views. With a teacher, slot j predicts answer token j: column 0 under the teacher, columns 1..
+    under the students. Targets without a counterpart (preambles, groups without a teacher) fill
+    columns in turn.
 
     Args:
       group: what to encode.
@@ -185,7 +179,7 @@ def finish_row(row: Mapping[str, Any]) -> Ragged:
     }
 
 
-def to_batch(rows: Ragged) -> Batch:
+def to_batch(rows: Mapping[str, Any]) -> Batch:
     """The device-bound part of stacked rows."""
     slots = LossSlots(rows["slot_positions"], rows["targets"], rows["ce_weight"], rows["kd_weight"])
     return Batch(rows["tokens"], rows["positions"], rows["segment_ids"], slots, rows["languages"])

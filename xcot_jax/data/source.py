@@ -43,8 +43,9 @@ class GroupSource:
         missing = [file for file in layout.files if not (self.directory / file).exists()]
         if missing:
             raise InputError(
-                f"{self.directory}: {len(missing)} of {len(layout.files)} shards of split {split!r} "
-                f"are missing: {', '.join(missing)}; copy them there, or write the dataset again"
+                f"{self.directory}: {len(missing)} of {len(layout.files)} shards of split "
+                f"{split!r} are missing: {', '.join(missing)}; copy them there, or write the "
+                "dataset again"
             )
         self._shards = [
             Shard(self.directory / file, records)

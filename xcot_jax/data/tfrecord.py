@@ -34,7 +34,8 @@ class CorruptRecordError(InputError):
     """
 
     def __init__(self, shard: str, record: int, offset: int, problem: str) -> None:
-        # All four are the exception's arguments, so that it survives the way out of a worker process.
+        # All four are the exception's arguments, so that it survives the way out of a worker
+        # process.
         super().__init__(shard, record, offset, problem)
         self.shard, self.record, self.offset, self.problem = shard, record, offset, problem
 

@@ -118,12 +118,14 @@ class SentencePieceTokenizer(Tokenizer):
     space_mark_ids: tuple[int, ...] = dataclasses.field(repr=False)
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text; a U+2581 in it becomes its bytes."""
         if _SPACE_MARK not in text:
             return self.processor.encode(text)
         head, *rest = (self.processor.encode(part) for part in text.split(_SPACE_MARK))
         return head + [i for part in rest for i in (*self.space_mark_ids, *part)]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, one after another."""
         return [self.encode(text) for text in texts]
 
     def _decode(self, ids: list[int]) -> str:
@@ -141,9 +143,11 @@ class HuggingFaceTokenizer(Tokenizer):
     processor: Any = dataclasses.field(repr=False)
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text; the name of a special token in it is text like any other."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, in one call of the tokenizer."""
         if not texts:
             return []
         return self.processor(
@@ -187,8 +191,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     sample = "1\n2\n\n3\n"
     if (read_back := tokenizer.decode(tokenizer.encode(sample))) != sample:
         raise InputError(
-            f"{place}: this tokenizer turns {sample!r} into {read_back!r}; prompts and answers need "
-            "their line breaks, so choose one that keeps them"
+            f"{place}: this tokenizer turns {sample!r} into {read_back!r}; prompts and answers "
+            "need their line breaks, so choose one that keeps them"
         )
     return tokenizer
 
@@ -235,8 +239,8 @@ def train_sentencepiece(
     whole = [str(number) for number in range(whole_numbers_below)]
     if vocab_size <= _FIXED_PIECES + len(whole):
         raise InputError(
-            f"a vocabulary of {vocab_size} pieces has no room for words: {_FIXED_PIECES} are special "
-            f"ones and bytes, {len(whole)} whole numbers; raise vocab_size"
+            f"a vocabulary of {vocab_size} pieces has no room for words: {_FIXED_PIECES} are "
+            f"special ones and bytes, {len(whole)} whole numbers; raise vocab_size"
         )
     model = io.BytesIO()
     interruptions: list[BaseException] = []
@@ -276,8 +280,8 @@ def train_sentencepiece(
         if interruptions:
             raise interruptions[0] from None
         raise InputError(
-            f"{target}: no tokenizer of {vocab_size} pieces can be trained on these texts (is there "
-            f"any, and is vocab_size above the number of their characters?): {error}"
+            f"{target}: no tokenizer of {vocab_size} pieces can be trained on these texts (is "
+            f"there any, and is vocab_size above the number of their characters?): {error}"
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -372,7 +376,7 @@ def _padding(eos: int, *candidates: int | None) -> int:
 def _words(
     texts: Iterable[str], word_breaker: Callable[[str, str], Iterable[str]]
 ) -> Iterator[str]:
-    """Cuts texts where no piece may reach across: SentencePiece looks no further than a sentence."""
+    """Cuts texts where no piece may reach across: SentencePiece looks no further than sentences."""
     for text in texts:
         for number, part in enumerate(_BOUNDARY.split(text)):
             if number % 2 and len(part) > 1:

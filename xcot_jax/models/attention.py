@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xcot_jax.models.config import AttentionKernel
+from xcot_jax.pytree import pytree
 
 PADDING = 0
 """The segment id of padding. Real segments count from 1."""
@@ -71,8 +70,7 @@ def attention(
     return output.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytree
 class Cache:
     """Keys and values of the tokens read so far, one column a token.
 

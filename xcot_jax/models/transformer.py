@@ -52,6 +52,7 @@ class RMSNorm(nnx.Module):
         self.scale = nnx.Param(jnp.ones(width, jnp.float32), logical_axes=("norm",))
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """`x` over its root mean square along the width, times the scale; in the type of `x`."""
         wide = x.astype(jnp.float32)
         variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         scaled = wide * jax.lax.rsqrt(variance + self.eps) * self.scale[None, None, :]
@@ -113,6 +114,7 @@ class FeedForward(nnx.Module):
         self.down = _matrix(rngs, (ffn, width), ("mlp", "embed"), std)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """The layer's output, which is yet to be added to the residual stream."""
         gate = ACTIVATIONS[self.activation](x @ self.gate[...].astype(x.dtype))
         return (gate * (x @ self.up[...].astype(x.dtype))) @ self.down[...].astype(x.dtype)
 
@@ -129,6 +131,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T D"], angles: Angles, attend: Attend
     ) -> tuple[Float[Array, "B T D"], Any]:
+        """The residual stream after the block, and what `attend` handed on."""
         mixed, carried = self.attention(self.attention_norm(x), angles, attend)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), carried

@@ -1,0 +1,120 @@
+"""Groups to rows: slots predict what they should, packing changes nothing, resume is exact."""
+
+from __future__ import annotations
+
+import grain
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.corpus import group
+from xcot_jax.data import packing
+from xcot_jax.errors import InputError
+from xcot_jax.languages import CODES
+
+COLUMNS = 3
+
+
+def predictions(element, tokenizer):
+    """Every (language, predicting token's prefix, target, weight) an encoded group trains."""
+    tokens, found = element["tokens"].tolist(), []
+    starts = np.flatnonzero(element["positions"] == 0)
+    for slot, column in np.argwhere(element["ce_weight"] > 0):
+        position = element["slot_positions"][slot, column]
+        start = starts[starts <= position].max()
+        prefix = tuple(tokens[start : position + 1])
+        language = CODES[element["languages"][slot, column]]
+        found.append((language, prefix, int(element["targets"][slot, column])))
+    return found
+
+
+def expected(example, tokenizer):
+    """The same by the definition: each response token of each view, after all before it."""
+    found = []
+    answer = [*tokenizer.encode(example.answer), tokenizer.eos_id]
+    for view in example.views:
+        prompt = [tokenizer.bos_id, *tokenizer.encode(view.prompt)]
+        response = [*(tokenizer.encode(view.preamble) if view.preamble else ()), *answer]
+        for index, target in enumerate(response):
+            found.append((view.language, tuple(prompt + response[:index]), target))
+    return found
+
+
+@pytest.mark.parametrize("teacher", [True, False])
+@pytest.mark.parametrize("students", [1, 2])
+@pytest.mark.parametrize("preamble", [True, False])
+def test_slots_train_every_response_token_once(tokenizer, teacher, students, preamble):
+    example = group(3, teacher=teacher, students=students, preamble=preamble)
+    element = packing.encode_group(example, tokenizer, COLUMNS)
+    assert sorted(predictions(element, tokenizer)) == sorted(expected(example, tokenizer))
+
+
+def test_teacher_and_students_predict_the_same_token_in_a_slot(tokenizer):
+    element = packing.encode_group(group(1, students=2, preamble=True), tokenizer, COLUMNS)
+    distilled = element["kd_weight"] > 0
+    assert distilled.sum() == 2 * (len(tokenizer.encode(group(1).answer)) + 1)
+    teacher = np.broadcast_to(element["targets"][:, :1], distilled.shape)
+    np.testing.assert_array_equal(
+        element["targets"][:, 1:][distilled], teacher[distilled]
+    )
+    # The end of the answer is trained and distilled like any other token.
+    assert tokenizer.eos_id in element["targets"][:, 0]
+
+
+def test_without_a_teacher_nothing_is_distilled_and_columns_are_full(tokenizer):
+    element = packing.encode_group(group(2, teacher=False), tokenizer, COLUMNS)
+    assert not element["kd_weight"].any()
+    assert (element["ce_weight"] == 0).sum() < COLUMNS
+
+
+def test_too_many_students_are_an_error(tokenizer):
+    with pytest.raises(InputError, match="data.students"):
+        packing.encode_group(group(1, students=2), tokenizer, 2)
+
+
+def rows_of(elements, *, row_tokens=96, row_slots=40, bins=4):
+    dataset = grain.MapDataset.source(elements).to_iter_dataset()
+    return list(
+        packing.pack(dataset, row_tokens=row_tokens, row_slots=row_slots, bins=bins, seed=0)
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kinds=st.lists(
+        st.tuples(st.integers(0, 50), st.booleans(), st.booleans()), min_size=1, max_size=12
+    ),
+    bins=st.integers(1, 5),
+)
+def test_packing_moves_groups_but_loses_and_mixes_nothing(tokenizer, kinds, bins):
+    elements = [
+        packing.encode_group(
+            group(n, teacher=teacher, preamble=preamble), tokenizer, COLUMNS, record
+        )
+        for record, (n, teacher, preamble) in enumerate(kinds)
+    ]
+    wanted = sorted(p for e in elements for p in predictions(e, tokenizer))
+    rows = rows_of(elements, row_tokens=256, row_slots=120, bins=bins)
+    found = []
+    for row in rows:
+        segments, positions = row["segment_ids"], row["positions"]
+        assert np.all(np.diff(segments[segments > 0]) >= 0)
+        assert np.all(positions[segments == 0] == 0)
+        # Within a view positions count up from 0: nothing of another view is in between.
+        for segment in range(1, segments.max() + 1):
+            where = np.flatnonzero(segments == segment)
+            np.testing.assert_array_equal(positions[where], np.arange(len(where)))
+            np.testing.assert_array_equal(np.diff(where), 1)
+        found += predictions(row, tokenizer)
+    assert sorted(found) == wanted
+    records = np.concatenate([row["records"] for row in rows])
+    assert sorted(records[records >= 0]) == list(range(len(kinds)))
+
+
+def test_empty_entries_point_nowhere(tokenizer):
+    (row,) = rows_of([packing.encode_group(group(0), tokenizer, COLUMNS)], bins=1, row_tokens=128)
+    empty = row["ce_weight"] == 0
+    assert empty.any()
+    assert not row["slot_positions"][empty].any()
+    assert (row["languages"][empty] == packing.NO_LANGUAGE).all()
