@@ -54,7 +54,7 @@ def dataset(tmp_path_factory):
     from xcot_jax import cli
 
     out = tmp_path_factory.mktemp("data") / "story"
-    story = {"high_count": 120, "low_count": 20, "heldout_count": 4}
+    story = {"high_count": 40, "low_count": 6, "heldout_count": 4}
     arguments = [f"--config.prep.story.{key}={value}" for key, value in story.items()]
     cli.run(["prep", f"--config={ROOT}/configs/quickstart_xcot.py", f"--out={out}", *arguments])
     return out

@@ -16,7 +16,9 @@ WORDS = {
 def question(language: str, number: int) -> str:
     """A question that depends on the number in its length and words."""
     word = WORDS[language][number % 3]
-    return f"Question: {number} {word}" + f" + {number % 7} {word}" * (1 + number % 3) + "?\nAnswer:\n"
+    return (
+        f"Question: {number} {word}" + f" + {number % 7} {word}" * (1 + number % 3) + "?\nAnswer:\n"
+    )
 
 
 def group(

@@ -141,9 +141,7 @@ def run(config, model, mesh, batches, *, steps, accumulate=1, learning_rate=1e-2
     # A copy: the step consumes its state.
     params = jax.tree.map(lambda x, where: jax.device_put(np.array(x), where), params, shardings)
     state = create_state(params, config, tx, mesh)
-    step = make_train_step(
-        graph, config, tx, OBJECTIVE, mesh, rows=8, accumulate=accumulate
-    )
+    step = make_train_step(graph, config, tx, OBJECTIVE, mesh, rows=8, accumulate=accumulate)
     losses = []
     for number in range(steps):
         state, metrics = step(state, on(batches[number % len(batches)], mesh))

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import math
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,7 +187,8 @@ def _checked(key: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {key} = {value!r} is {type(value).__name__}, not {kind}")
     low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and not ((low is None or value >= low) and (high is None or value <= high)):
+    inside = (low is None or value >= low) and (high is None or value <= high)
+    if number and not (inside and math.isfinite(value)):
         raise ConfigError(f"{where}: {key} = {value!r} is out of range ({_allowed(field)})")
     if choices is not None:
         for part in value if isinstance(value, tuple) else (value,):

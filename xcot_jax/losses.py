@@ -224,7 +224,9 @@ def _local(
     chunk = min(max(chunk, 8), total)
     chunks = -(-total // chunk)
 
-    def in_chunks(x: Shaped[Array, "B S *entry"]) -> Shaped[Array, "chunks n *entry"]:
+    def in_chunks(
+        x: Shaped[Array | np.ndarray, "B S *entry"],
+    ) -> Shaped[Array, "chunks n *entry"]:
         flat = x.swapaxes(0, 1).reshape(total, *x.shape[2:])
         flat = jnp.pad(flat, [(0, chunks * chunk - total)] + [(0, 0)] * (flat.ndim - 1))
         return flat.reshape(chunks, chunk, *x.shape[2:])

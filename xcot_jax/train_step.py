@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from xcot_jax import sharding
 from xcot_jax.data.packing import NO_LANGUAGE, Batch
@@ -76,7 +76,7 @@ def create_state(
 def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
     """The state with shapes in place of arrays."""
     shapes = transformer.param_shapes(config)
-    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
     return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
 
 
@@ -86,7 +86,7 @@ def state_shardings(
     """Where each part of the state lives: moments with their parameter, scalars everywhere."""
     shapes = transformer.param_shapes(config)
     params = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
-    everywhere: Any = sharding.replicated(mesh)
+    everywhere = sharding.replicated(mesh)
     opt_state = optax.tree_utils.tree_map_params(
         tx,
         lambda _, where: where,
@@ -107,7 +107,8 @@ def loss_terms(
 ) -> LossTerms:
     """One forward pass over all views of the rows, and the objective on its loss slots."""
     model = transformer.apply(graph, params)
-    hidden = model.hidden_states(batch.tokens, batch.positions, batch.segment_ids)
+    inputs = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
+    hidden = model.hidden_states(*inputs)
     return one_pass_loss(
         hidden, model.head_matrix(), batch.slots, objective, totals=totals, mesh=mesh
     )

@@ -55,9 +55,7 @@ def test_teacher_and_students_predict_the_same_token_in_a_slot(tokenizer):
     distilled = element["kd_weight"] > 0
     assert distilled.sum() == 2 * (len(tokenizer.encode(group(1).answer)) + 1)
     teacher = np.broadcast_to(element["targets"][:, :1], distilled.shape)
-    np.testing.assert_array_equal(
-        element["targets"][:, 1:][distilled], teacher[distilled]
-    )
+    np.testing.assert_array_equal(element["targets"][:, 1:][distilled], teacher[distilled])
     # The end of the answer is trained and distilled like any other token.
     assert tokenizer.eos_id in element["targets"][:, 0]
 
