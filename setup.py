@@ -53,9 +53,9 @@ setup(
             "hypothesis>=6.100,<7",
             "beartype>=0.20,<1",
             "torch==2.13.0",
-            "tensorflow",
-            "ruff>=0.9",
-            "mypy>=1.13",
+            "tensorflow>=2.19,<3",
+            "ruff>=0.9,<0.18",
+            "mypy>=1.13,<3",
         ],
     },
     classifiers=[

@@ -1,4 +1,4 @@
-"""The quickstart's control: xCoT with a lexicon of only the words that low-resource training shows anyway.
+"""The quickstart's control: xCoT with a lexicon of words that low-resource training shows anyway.
 
 What is left of xCoT's gain here does not come from learning new words through code-switching.
 """

@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
                 "source": "story",
                 "teacher": False,
                 "mixture": {"instruct": 1.0},
-                "story": {"high_count": 6000, "low_count": 60, "heldout_count": 60},
+                "repeat_low_resource": 3,
+                "story": {"high_count": 6000, "low_count": 60, "heldout_count": 100},
                 "tokenizer": {"train": True, "vocab_size": 4000, "whole_numbers_below": 100},
                 "shards": 1,
             },
@@ -24,7 +25,7 @@ def get_config() -> ConfigDict:
                 "dir": "runs/quickstart/data_sft",
                 "row_tokens": 256,
                 "row_slots": 64,
-                "batch_rows": 16,
+                "batch_rows": 2,
             },
             "model": {
                 "width": 128,
@@ -35,8 +36,8 @@ def get_config() -> ConfigDict:
                 "remat": "full",
             },
             "loss": {"beta": 0.0},
-            "optim": {"learning_rate": 2e-3, "warmup_steps": 40, "weight_decay": 0.1},
-            "train": {"steps": 330, "checkpoint_every": 330, "log_every": 10},
+            "optim": {"learning_rate": 5e-4, "warmup_steps": 100},
+            "train": {"steps": 2700, "checkpoint_every": 2700, "log_every": 30},
             "eval": {"benchmarks": ("heldout",), "batch_size": 128, "max_new_tokens": 64},
         }
     )

@@ -1,5 +1,7 @@
-"""The quickstart's xCoT: the baseline's problems, model, steps and tokens, with code-switched views of the
-English questions, Random-CoT, and distillation from the English reading.
+"""The quickstart's xCoT: the baseline's problems, model, steps and tokens.
+
+English questions are seen code-switched too, low-resource ones with Random-CoT, and each learns from
+the English reading of its problem.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +12,7 @@ def get_config() -> ConfigDict:
     config = baseline()
     config.name = "xCoT"
     config.prep.teacher = True
-    config.prep.mixture = ConfigDict({"instruct": 1.0, "xicl": 1.0, "random_cot": 0.25})
+    config.prep.mixture = ConfigDict({"instruct": 3.0, "xicl": 1.0, "random_cot": 0.25})
     config.prep.xicl = ConfigDict({"lexicon": "story", "rate": 0.8})
     config.data.dir = "runs/quickstart/data_xcot"
     config.loss.beta = 0.5

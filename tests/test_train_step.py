@@ -1,4 +1,4 @@
-"""The jitted step: packing, devices, microbatches and a zero beta change nothing they should not."""
+"""The jitted step: packing, devices, microbatches and a zero beta change only what they should."""
 
 from __future__ import annotations
 

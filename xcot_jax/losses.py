@@ -347,7 +347,9 @@ def _chunk(
         teacher, students = log_p[:, :1], log_p[:, 1:]
         # The last two sum to zero but for rounding: with them the normalisers' rounding cancels.
         divergence = jnp.exp(teacher) * (teacher - students) + jnp.exp(students) - jnp.exp(teacher)
-        divergence = jnp.maximum(over_vocabulary(divergence.sum(axis=-1)), 0.0)
+        # One exp may differ from another in the last bit; identical views shall not.
+        divergence = jnp.where(teacher == students, 0.0, divergence).sum(axis=-1)
+        divergence = jnp.maximum(over_vocabulary(divergence), 0.0)
         kl = jnp.where(kd_weight != 0, divergence, 0.0)
         loss += (kd_weight * kl).sum()
 

@@ -79,7 +79,10 @@ def test_hosts_share_no_group_within_an_epoch(tokenizer):
     ]
     assert all(batch.rows["tokens"].shape == (1, 224) for batches in hosts for batch in batches)
     # 40 groups do not divide by 3 hosts: the first has one more in each epoch, and none stops.
-    epoch = [records(batches)[:length].tolist() for batches, length in zip(hosts, (14, 13, 13))]
+    epoch = [
+        records(batches)[:length].tolist()
+        for batches, length in zip(hosts, (14, 13, 13), strict=True)
+    ]
     assert sorted(itertools.chain.from_iterable(epoch)) == list(range(40))
 
 
