@@ -1,7 +1,7 @@
 """The quickstart's xCoT: the baseline's problems, model, steps and tokens.
 
-English questions are seen code-switched too, low-resource ones with Random-CoT, and each learns from
-the English reading of its problem.
+English questions are seen code-switched too, low-resource ones with Random-CoT, and each learns
+from the English reading of its problem.
 """
 
 from ml_collections import ConfigDict
