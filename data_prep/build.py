@@ -27,7 +27,8 @@ from data_prep.recipes import Context
 from xcot_jax import config, prompts
 from xcot_jax.data import dataset
 from xcot_jax.data.records import ParallelGroup
-from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
+from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
+from xcot_jax.data.tokenizer_training import train_sentencepiece
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 from xcot_jax.settings import Settings

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 def tokenizer(tmp_path_factory):
     """A SentencePiece model of the groups in `tests.corpus`."""
     from tests.corpus import group
-    from xcot_jax.data.tokenizer import train_sentencepiece
+    from xcot_jax.data.tokenizer_training import train_sentencepiece
 
     groups = [group(number, students=3) for number in range(30)]
     texts = [text for g in groups for text in (g.answer, *(view.prompt for view in g.views))]

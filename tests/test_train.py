@@ -204,3 +204,61 @@ def test_eval_generate_and_report(trained, dataset, tmp_path, capsys):
 def test_evaluation_of_nothing_says_what_to_do(dataset, tmp_path):
     with pytest.raises(InputError, match="xcot train"):
         cli.run(arguments("eval", tmp_path / "empty", dataset))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A tiny Hugging Face Llama with its tokenizer, written by transformers and torch."""
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("llama")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["Question: Anna has 4 cups.\nAnswer:\nSo cups."], trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(directory)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+def test_training_starts_from_a_hugging_face_directory(llama, dataset, tmp_path):
+    changes = {
+        "model__init_from": llama,
+        "data__tokenizer": llama,
+        "data__row_tokens": 1024,
+        "data__row_slots": 256,
+        "model__width": 0,
+        "model__layers": 0,
+        "model__heads": 0,
+        "model__tied_head": False,
+        "train__steps": 4,
+        "optim__warmup_steps": 0,
+    }
+    cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
+    losses = [row["ce"] for row in read(tmp_path / "w")]
+    # The weights are the checkpoint's: near the uniform loss at first, and trained from there.
+    assert losses[0] == pytest.approx(6.24, abs=0.1)
+    assert losses[-1] < losses[0]
+    contradiction = {**changes, "model__width": 128}
+    with pytest.raises(InputError, match=r"model\.width"):
+        cli.run(arguments("train", tmp_path / "v", dataset, **contradiction))

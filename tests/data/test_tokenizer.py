@@ -9,7 +9,8 @@ import sentencepiece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
+from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
+from xcot_jax.data.tokenizer_training import train_sentencepiece
 from xcot_jax.errors import InputError
 
 NOUNS = {

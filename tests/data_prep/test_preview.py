@@ -10,7 +10,8 @@ import pytest
 from data_prep.preview import predicting_positions, preview, render
 from xcot_jax.data.dataset import write_dataset
 from xcot_jax.data.records import ParallelGroup, Switch, View
-from xcot_jax.data.tokenizer import load_tokenizer, train_sentencepiece
+from xcot_jax.data.tokenizer import load_tokenizer
+from xcot_jax.data.tokenizer_training import train_sentencepiece
 from xcot_jax.errors import InputError
 
 SWITCHED = ParallelGroup(
