@@ -26,7 +26,7 @@ setup(
     install_requires=[
         "jax>=0.10,<0.12",
         "flax>=0.12,<0.13",
-        "optax>=0.2.5,<0.3",
+        "optax>=0.2.6,<0.3",
         "orbax-checkpoint>=0.11.20,<0.13",
         "grain>=0.2.13,<0.3",
         "transformers>=4.56,<6",

@@ -195,7 +195,7 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = measure(batch, terms, optax.global_norm(gradient))
+        metrics = measure(batch, terms, optax.tree.norm(gradient))
         return TrainState(state.step + 1, params, opt_state), metrics
 
     where = state_shardings(config, tx, mesh)

@@ -60,7 +60,7 @@ def _plan(steps: str, *ranges: tuple[int, int]) -> Plan:
     return Plan(tuple(Step(*step.split()) for step in steps.split(",")), ranges)
 
 
-_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 9), (2, 5), (2, 4), (2, 5)
+_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 9), (2, 5), (2, 5), (2, 5)
 
 PLANS: Mapping[str, Plan] = {
     "get": _plan("n1 + n2", _ANY, _ANY),
