@@ -104,6 +104,12 @@ def test_groups_longer_than_a_row_are_counted_or_an_error(tokenizer):
         take(loader(tokenizer, strict, groups=[*GROUPS[1:8], long]), 20)
 
 
+def test_rows_too_short_for_every_group_are_an_error_rather_than_a_wait(tokenizer):
+    short = dataclasses.replace(SETTINGS, data=dataclasses.replace(DATA, row_tokens=16))
+    with pytest.raises(InputError, match="like all 40 groups.*data.row_tokens=16"):
+        next(loader(tokenizer, short))
+
+
 def test_evaluation_batches_hold_a_split_once(tokenizer, tmp_path):
     write_dataset(tmp_path, {"train": GROUPS[:1], "validation": GROUPS}, 1)
     settings = dataclasses.replace(SETTINGS, data=dataclasses.replace(DATA, dir=str(tmp_path)))

@@ -27,16 +27,27 @@ Groups: TypeAlias = grain.sources.RandomAccessDataSource[ParallelGroup]
 
 
 class DropCounter:
-    """Counts groups that were left out because they are longer than a row."""
+    """Counts groups that were left out because they are longer than a row.
+
+    Attributes:
+      ids: of the groups left out so far; one that comes again in a later epoch counts once.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._in_a_row = 0
         self.ids: set[str] = set()
 
-    def add(self, group_id: str) -> None:
-        """Notes one group; seeing it again in a later epoch does not count twice."""
+    def keep(self) -> None:
+        """Notes that a group was not left out."""
+        self._in_a_row = 0
+
+    def drop(self, group_id: str) -> int:
+        """Notes one that was; returns how many were, one after another."""
         with self._lock:
             self.ids.add(group_id)
+            self._in_a_row += 1
+            return self._in_a_row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +76,9 @@ class HostBatch:
 class EncodeGroups(grain.transforms.MapWithIndex):
     """Tokenizes and lays out groups; too long ones become None, which Grain leaves out."""
 
-    def __init__(self, tokenizer: Tokenizer, settings: Settings, dropped: DropCounter):
+    def __init__(self, tokenizer: Tokenizer, settings: Settings, dropped: DropCounter, groups: int):
         self._tokenizer, self._data, self._dropped = tokenizer, settings.data, dropped
+        self._groups = groups
 
     def map_with_index(self, index: int, item: tuple[int, ParallelGroup]) -> packing.Ragged | None:
         """Encodes one numbered group."""
@@ -74,15 +86,17 @@ class EncodeGroups(grain.transforms.MapWithIndex):
         data = self._data
         element = packing.encode_group(group, self._tokenizer, data.students + 1, record)
         if packing.fits(element, data.row_tokens, data.row_slots):
+            self._dropped.keep()
             return element
-        if data.overlong == "error":
+        in_a_row = self._dropped.drop(group.id)
+        if data.overlong == "error" or in_a_row >= self._groups:
+            every = f", like all {self._groups} groups" if in_a_row >= self._groups else ""
             raise InputError(
                 f"{data.dir}: group {group.id} has {len(element['tokens'])} tokens and "
-                f"{len(element['targets'])} loss slots, more than a row (data.row_tokens="
-                f"{data.row_tokens}, data.row_slots={data.row_slots}); raise them, or set "
-                "data.overlong=drop"
+                f"{len(element['targets'])} loss slots{every}: more than a row (data.row_tokens="
+                f"{data.row_tokens}, data.row_slots={data.row_slots}); raise them"
+                + ("" if every else ", or set data.overlong=drop")
             )
-        self._dropped.add(group.id)
         return None
 
 
@@ -159,7 +173,9 @@ class Loader:
         self.groups = len(source)
         dataset = grain.MapDataset.source(_Numbered(source)).shuffle(seed=settings.seed)
         dataset = dataset[process_index::process_count].repeat()
-        encoded = dataset.map_with_index(EncodeGroups(tokenizer, settings, self.dropped))
+        encoded = dataset.map_with_index(
+            EncodeGroups(tokenizer, settings, self.dropped, self.groups)
+        )
         rows = packing.pack(
             encoded.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)),
             row_tokens=data.row_tokens,
@@ -196,7 +212,7 @@ def evaluation_batches(
     source = _Numbered(GroupSource(Path(data.dir), split))
     if not len(source):
         return []
-    encode = EncodeGroups(tokenizer, settings, DropCounter())
+    encode = EncodeGroups(tokenizer, settings, DropCounter(), len(source) + 1)
     dataset = grain.MapDataset.source(source).map_with_index(encode).to_iter_dataset()
     rows = data.batch_rows
     packed = list(
