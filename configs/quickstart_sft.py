@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
             },
             "loss": {"beta": 0.0},
             "optim": {"learning_rate": 5e-4, "warmup_steps": 100},
-            "train": {"steps": 2700, "checkpoint_every": 2700, "log_every": 30},
+            "train": {"steps": 2900, "checkpoint_every": 2900, "log_every": 30},
             "eval": {"benchmarks": ("heldout",), "batch_size": 128, "max_new_tokens": 64},
         }
     )

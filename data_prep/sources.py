@@ -100,7 +100,7 @@ SOURCES: dict[str, Callable[[Settings], Corpus]] = {
 }
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
-_FINAL = re.compile(r"(?:^|\n)[ \t]*####[ \t]*\$?(-?[\d,]*\.?\d+)[ \t]*$")
+_FINAL = re.compile(r"(?:^|\s)####[ \t]*\$?(-?[\d,]*\.?\d+)\.?[ \t]*$")
 
 
 def split_answer(text: str) -> tuple[str, str] | None:

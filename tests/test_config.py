@@ -96,7 +96,7 @@ def test_arguments_of_another_form_are_errors():
     learning_rate=st.floats(0, 1e3),
     steps=st.integers(1, 10**9),
     name=st.text(st.characters(codec="utf-8")),
-    languages=st.lists(st.sampled_from(["en", "sw", "te"]), unique=True),
+    languages=st.lists(st.sampled_from(["en", "sw", "te"]), min_size=1, unique=True),
 )
 def test_settings_survive_saving_and_loading(
     tmp_path_factory, learning_rate, steps, name, languages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from xcot_jax import cli
+from xcot_jax import cli, train
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 
@@ -159,6 +160,44 @@ def test_a_run_is_not_continued_with_other_data_or_model(trained, dataset):
     for key, value in (("data__batch_rows", 16), ("model__width", 64), ("seed", 5)):
         with pytest.raises(InputError, match=key.replace("__", ".") + ".*was"):
             cli.run(arguments("train", trained, dataset, **{key: value}))
+
+
+def test_a_run_is_not_continued_when_its_dataset_changed_but_may_move(trained, dataset, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(dataset, moved)
+    cli.run(arguments("train", trained, moved))  # Complete: nothing to do, and nothing refused.
+    card = moved / "data_card.json"
+    card.write_text(card.read_text() + " ")
+    with pytest.raises(InputError, match="trained with another dataset"):
+        cli.run(arguments("train", trained, moved))
+
+
+def test_ctrl_c_while_evaluating_saves_the_step(dataset, tmp_path, monkeypatch, capsys):
+    def interrupted(self, params, step):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr(train._Validation, "measure", interrupted)
+    changes = {"train__eval_every": 3, "train__checkpoint_every": 100}
+    with pytest.raises(SystemExit) as stopped:
+        cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
+    assert stopped.value.code == 128 + signal.SIGINT
+    assert "stopped and saved at step 3" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "w" / "checkpoints").iterdir()] == ["3"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(dataset, tmp_path):
+    changes = {"optim__learning_rate": 1e30, "optim__clip_norm": 0, "optim__warmup_steps": 0}
+    with pytest.raises(InputError, match=r"the loss of step \d+ is nan"):
+        cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
+    assert not any((tmp_path / "w" / "checkpoints").iterdir())
+
+
+def test_a_benchmark_that_cannot_be_read_stops_before_the_first_step(dataset, tmp_path):
+    changes = {"train__eval_every": 2, "eval__benchmarks": "mgsm", "eval__mgsm_dir": "/nowhere"}
+    with pytest.raises((InputError, FileNotFoundError), match="eval.mgsm_dir"):
+        cli.run(arguments("train", tmp_path / "w", dataset, **changes))
+    assert not (tmp_path / "w" / "metrics.jsonl").exists()
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_fails_at_the_start(dataset, tmp_path):

@@ -41,13 +41,16 @@ class Checkpoints:
     A checkpoint appears under its final name only when complete, and the newest `keep` stay.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2):
+    def __init__(self, workdir: Path, *, keep: int = 2, create: bool = True):
         self.directory = workdir / "checkpoints"
+        if not create and not self.directory.is_dir():
+            raise InputError(f"{self.directory}: no checkpoint; run xcot train with this --workdir")
         self._manager = ocp.CheckpointManager(
             self.directory.absolute(),
             item_names=("state", "pipeline", "settings"),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=create),
         )
+        self.newest_saved = self._manager.latest_step()
 
     def latest_step(self) -> int | None:
         """The step of the newest complete checkpoint, if there is one."""
@@ -57,8 +60,9 @@ class Checkpoints:
         self, step: int, state: TrainState, pipeline: dict[str, Any], settings: Settings
     ) -> None:
         """Starts writing a checkpoint; returns as soon as the state is copied off the devices."""
-        if step in self._manager.all_steps():
+        if step == self.newest_saved:
             return
+        self.newest_saved = step
         self._manager.save(
             step,
             args=ocp.args.Composite(

@@ -57,9 +57,16 @@ def _prep(options: argparse.Namespace, overrides: list[str]) -> None:
     build(_load(options, overrides), options.out)
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
 def _preview_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, help="dataset directory")
-    parser.add_argument("-n", "--count", type=int, default=5, help="groups to show (5)")
+    parser.add_argument("-n", "--count", type=_count, default=5, help="groups to show (5)")
     parser.add_argument("--language", help="only groups with a view in this language (code)")
     parser.add_argument("--recipe", help="only groups of this recipe")
     parser.add_argument(
@@ -210,6 +217,9 @@ def run(arguments: Sequence[str]) -> None:
         known = [s for action in parser._actions for s in action.option_strings]
         near = difflib.get_close_matches(strange[0].partition("=")[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
+        apart = [o for o in others if o.startswith("--config.") and "=" not in o]
+        if apart:
+            hint = f"; a setting and its value are one argument: {apart[0]}=VALUE"
         parser.error(f"unknown argument {strange[0]}{hint}")
     command.run(options, others)
 
@@ -227,7 +237,9 @@ def main() -> None:
 
     try:
         run(arguments)
-    except (InputError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+    except BrokenPipeError:  # The reader, such as head, has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (InputError, OSError) as error:
         if os.environ.get("XCOT_TRACEBACK"):
             raise
         print(f"xcot: error: {error}", file=sys.stderr)
@@ -235,8 +247,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("xcot: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # The reader, such as head, has had enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

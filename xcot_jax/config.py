@@ -97,9 +97,12 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"--config={path}: no such file{hint}")
     if path.suffix == ".json":
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            saved = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ConfigError(f"{path}: not valid JSON: {error}") from error
+        if not isinstance(saved, Mapping):
+            raise ConfigError(f"{path}: holds a {type(saved).__name__}, not settings by name")
+        return saved
     spec = importlib.util.spec_from_file_location("xcot_config", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config={path}: not a .py or .json file")
@@ -190,6 +193,8 @@ def _checked(key: str, value: Any, where: str) -> Any:
     inside = (low is None or value >= low) and (high is None or value <= high)
     if number and not (inside and math.isfinite(value)):
         raise ConfigError(f"{where}: {key} = {value!r} is out of range ({_allowed(field)})")
+    if value == ():
+        raise ConfigError(f"{where}: {key} is empty; give at least one, separated by commas")
     if choices is not None:
         for part in value if isinstance(value, tuple) else (value,):
             if part not in choices:

@@ -107,7 +107,7 @@ def _restore(settings: Settings, workdir: Path, step: int | None) -> tuple[Evalu
     mesh = sharding.make_mesh(settings.mesh)
     shapes = transformer.param_shapes(config)
     shardings = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
-    checkpoints = Checkpoints(workdir)
+    checkpoints = Checkpoints(workdir, create=False)
     params, step = checkpoints.restore_params(shapes, shardings, step)
     checkpoints.close()
     return Evaluator(settings, config, mesh, tokenizer), params, step

@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal
 
+from xcot_jax.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Language:
@@ -53,11 +55,11 @@ def language(code: str) -> Language:
     """Returns the language with this code.
 
     Raises:
-      ValueError: for a code that is not one of the eleven, with the nearest one.
+      InputError: for a code that is not one of the eleven, with the nearest one.
     """
     if code not in LANGUAGES:
         near = difflib.get_close_matches(code, CODES, n=1, cutoff=0.0)
-        raise ValueError(
+        raise InputError(
             f"unknown language {code!r}; did you mean {near[0]!r}? ({', '.join(CODES)})"
         )
     return LANGUAGES[code]

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 
+from xcot_jax.errors import InputError
 from xcot_jax.languages import language
 
 
@@ -55,11 +56,11 @@ def template(name: str) -> Template:
     """Returns the template of that name.
 
     Raises:
-      ValueError: if there is none, with the nearest name.
+      InputError: if there is none, with the nearest name.
     """
     if name not in TEMPLATES:
         near = difflib.get_close_matches(name, TEMPLATES, n=1, cutoff=0.0)[0]
-        raise ValueError(f"prep.template: no template {name!r}; did you mean {near!r}?")
+        raise InputError(f"prep.template: no template {name!r}; did you mean {near!r}?")
     return TEMPLATES[name]
 
 

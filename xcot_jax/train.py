@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from xcot_jax.data import loader
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, model_config
+from xcot_jax.evaluation import benchmarks
 from xcot_jax.losses import Objective
 from xcot_jax.models import hf, transformer
 from xcot_jax.models.config import ModelConfig, parameter_count
@@ -31,13 +34,18 @@ from xcot_jax.train_step import (
     state_shardings,
 )
 
-# Settings that may differ between a checkpoint and the run that continues it.
+INPUTS_FILE = "inputs.json"  # Fingerprints of what the run reads.
+
+# Settings that may differ between a checkpoint and the run that continues it; what lies at the
+# paths among them is compared by content.
 _FREE = (
     "name",
     "train.",
     "eval.",
     "prep.",
     "mesh.",
+    "data.dir",
+    "data.tokenizer",
     "data.prefetch",
     "model.remat",
     "model.init_from",
@@ -99,8 +107,9 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir, keep=settings.train.keep_checkpoints)
     start = checkpoints.latest_step() or 0
+    inputs = loader.fingerprints(settings, tokenizer)
     if start:
-        _check_continuation(settings, workdir)
+        _check_continuation(settings, workdir, inputs)
         state, pipeline = checkpoints.restore(
             abstract_state(config, tx), state_shardings(config, tx, mesh)
         )
@@ -112,19 +121,20 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         else:
             params = transformer.init(config, settings.seed, mesh)[1]
         state = create_state(params, config, tx, mesh)
-    if jax.process_index() == 0:
-        config_files.save(settings, workdir / "config.json")
-        print(_summary(settings, config, mesh, batches))
     if start >= settings.train.steps:
         print(f"{workdir} is already at step {start} of {settings.train.steps}; nothing to do")
         checkpoints.close()
         return
+    validation = (
+        _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
+    )
+    if jax.process_index() == 0:
+        (workdir / INPUTS_FILE).write_text(json.dumps(inputs, indent=2) + "\n")
+        config_files.save(settings, workdir / "config.json")
+        print(_summary(settings, config, mesh, batches))
 
     writer = metrics.MetricsWriter(
         workdir, start=start, steps=settings.train.steps, progress=progress
-    )
-    validation = (
-        _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
     )
     rate = schedule(settings.optim, settings.train.steps)
     place = sharding.batch_sharding(mesh)
@@ -148,8 +158,16 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
             flush()
             throughput.add(batch.rows, config, waited)
             last = step == settings.train.steps or bool(stop.requested)
-            if step % settings.train.log_every == 0 or last or step == start + 1:
-                jax.block_until_ready(step_metrics.loss)
+            saved = step % settings.train.checkpoint_every == 0 or last
+            logged = step % settings.train.log_every == 0 or last or step == start + 1
+            if (saved or logged) and not math.isfinite(float(step_metrics.loss)):
+                checkpoints.close()
+                raise InputError(
+                    f"{workdir}: the loss of step {step} is {float(step_metrics.loss)}; nothing of "
+                    f"it was saved. The last checkpoint is of step {checkpoints.newest_saved}; "
+                    "lower optim.learning_rate, or look at the records of the last steps"
+                )
+            if logged:
                 more = throughput.read() | {
                     "learning_rate": float(rate(step - 1)),
                     "fill": batch.fill,
@@ -157,14 +175,15 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
                     "dropped_groups": len(batches.dropped.ids),
                 }
                 pending = step, step_metrics, more
-            if step % settings.train.checkpoint_every == 0 or last:
+            if saved:
                 checkpoints.save(step, state, batch.state, settings)
                 throughput.skip()
             if validation and step % settings.train.eval_every == 0:
                 flush()
                 writer.write(step, validation.measure(state.params, step))
                 throughput.skip()
-            if stop.requested:
+            if stop.requested:  # Perhaps only since the checkpoint above; one step is saved once.
+                checkpoints.save(step, state, batch.state, settings)
                 break
     flush()
     writer.close()
@@ -193,8 +212,16 @@ def _timed(batches: loader.Loader) -> Iterator[tuple[float, loader.HostBatch]]:
         yield time.perf_counter() - begin, batch
 
 
-def _check_continuation(settings: Settings, workdir: Path) -> None:
-    """Refuses to continue a run whose data or model settings changed; says what else did."""
+def _check_continuation(settings: Settings, workdir: Path, inputs: dict[str, str]) -> None:
+    """Refuses to continue a run whose data, tokenizer or model changed; says what else did."""
+    before = json.loads((workdir / INPUTS_FILE).read_text())
+    for name, fingerprint in inputs.items():
+        if before.get(name) != fingerprint:
+            raise InputError(
+                f"{workdir} was trained with another {name} than is now at "
+                f"{settings.data.tokenizer or settings.data.dir}; bring the old one back, or "
+                "choose a new --workdir"
+            )
     old = config_files.load(workdir / "config.json")
     changed = config_files.differences(old, settings)
     told = {key: values for key, values in changed.items() if key.startswith(_FREE)}
@@ -234,6 +261,9 @@ class _Validation:
         objective = _objective(settings)
         self._step = make_eval_step(transformer.graph(config), objective, mesh)
         self._evaluator = Evaluator(settings, config, mesh, tokenizer)
+        if settings.train.eval_limit:
+            for benchmark in settings.eval.benchmarks:
+                benchmarks.load(benchmark, settings)  # What cannot be read stops before step 1.
         self._batches = loader.evaluation_batches(
             settings, tokenizer, "validation", settings.train.eval_batches
         )

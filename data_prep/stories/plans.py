@@ -60,7 +60,7 @@ def _plan(steps: str, *ranges: tuple[int, int]) -> Plan:
     return Plan(tuple(Step(*step.split()) for step in steps.split(",")), ranges)
 
 
-_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 9), (2, 5), (2, 5), (2, 5)
+_ANY, _SMALL, _GROUPS, _PER_GROUP = (2, 9), (2, 5), (2, 4), (2, 5)
 
 PLANS: Mapping[str, Plan] = {
     "get": _plan("n1 + n2", _ANY, _ANY),
@@ -71,13 +71,13 @@ PLANS: Mapping[str, Plan] = {
     "more": _plan("n1 + n2", _ANY, _ANY),
     "fewer": _plan("n1 - n2", (4, 15), _ANY),
     "difference": _plan("n1 - n2", (4, 15), _ANY),
-    "groups": _plan("n1 * n2", _GROUPS, _PER_GROUP),
+    "groups": _plan("n1 * n2", (2, 5), (2, 4)),
     "groups_get": _plan("n1 * n2, r1 + n3", _GROUPS, _PER_GROUP, _ANY),
     "groups_lose": _plan("n1 * n2, r1 - n3", _GROUPS, _PER_GROUP, _ANY),
     "twice": _plan("n1 * 2, n1 + r1", (2, 6)),
     "shared": _plan("n1 / n2", (4, 15), _GROUPS),
     "get_shared": _plan("n1 + n2, r1 / n3", _ANY, _ANY, _GROUPS),
-    "days": _plan("n1 * n2", _PER_GROUP, _GROUPS),
+    "days": _plan("n1 * n2", (2, 4), (2, 5)),
     "weekdays": _plan("n1 + n2, r1 - n3", _ANY, _ANY, _ANY),
     "groups_get_lose": _plan("n1 * n2, r1 + n3, r2 - n4", _GROUPS, _SMALL, _SMALL, _SMALL),
     "two_change": _plan("n1 + n3, n2 - n4, r1 + r2", _SMALL, (4, 9), _SMALL, _SMALL),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import logging
 import threading
 import zlib
 from collections.abc import Iterator
@@ -24,6 +26,9 @@ from xcot_jax.settings import Settings
 
 Groups: TypeAlias = grain.sources.RandomAccessDataSource[ParallelGroup]
 """What is read: a `GroupSource`, or a list of groups."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class DropCounter:
@@ -47,6 +52,12 @@ class DropCounter:
         with self._lock:
             self.ids.add(group_id)
             self._in_a_row += 1
+            if len(self.ids) == 1:
+                _log.warning(
+                    "group %s is longer than a row and is left out; raise data.row_tokens or "
+                    "data.row_slots to train on it (dropped_groups in metrics.jsonl counts on)",
+                    group_id,
+                )
             return self._in_a_row
 
 
@@ -114,6 +125,15 @@ class _Numbered:
 
     def __repr__(self) -> str:
         return f"numbered({self._source!r})"
+
+
+def fingerprints(settings: Settings, tokenizer: Tokenizer) -> dict[str, str]:
+    """Checksums of the dataset's description and of the tokenizer, to see whether they changed."""
+    digest = hashlib.sha256()
+    for name in ("dataset_info.json", "data_card.json"):
+        path = Path(settings.data.dir) / name
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return {"dataset": digest.hexdigest(), "tokenizer": tokenizer.fingerprint}
 
 
 def find_tokenizer(settings: Settings) -> Tokenizer:
