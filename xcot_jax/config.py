@@ -21,6 +21,7 @@ from typing import Any
 import ml_collections
 
 from xcot_jax.errors import InputError
+from xcot_jax.files import write_whole
 from xcot_jax.settings import Settings
 
 
@@ -50,9 +51,7 @@ def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> Settin
 def save(settings: Settings, path: Path) -> None:
     """Writes the resolved settings as JSON; `load` reads them back to an equal value."""
     text = json.dumps(dataclasses.asdict(settings), indent=2, ensure_ascii=False) + "\n"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text)
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:

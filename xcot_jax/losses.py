@@ -26,9 +26,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Shaped
 
+from xcot_jax import sharding
 from xcot_jax.pytree import pytree
 
-ROW_AXES = ("data", "fsdp")
 CHUNK_BYTES = 2**26  # Logits of one chunk, in fp32.
 
 
@@ -177,18 +177,17 @@ def _evaluate(
     """Loss, CE and KL entries and, if asked for, the gradients; over the mesh if there is one."""
     if mesh is None:
         return _local(objective, hidden, head, slots, with_gradient=with_gradient)
-    sizes = dict(mesh.shape)
-    width, vocabulary = head.shape
-    embed_axis = "fsdp" if width % sizes["fsdp"] == 0 else None
-    vocab_axis = "tensor" if vocabulary % sizes["tensor"] == 0 and sizes["tensor"] > 1 else None
-    rows, head_spec = PartitionSpec(ROW_AXES), PartitionSpec(embed_axis, vocab_axis)
+    head_spec = sharding.partition_spec(mesh, ("embed", "vocab"), head.shape)
+    # No collective over a single shard: chunks are skipped on some devices and not on others.
+    embed_axis, vocab_axis = (a if a and mesh.shape[a] > 1 else None for a in head_spec)
+    rows = PartitionSpec(sharding.BATCH_AXES)
     gradients = (rows, head_spec) if with_gradient else None
     return jax.shard_map(
         functools.partial(
             _local,
             objective,
             with_gradient=with_gradient,
-            row_axes=ROW_AXES,
+            row_axes=sharding.BATCH_AXES,
             embed_axis=embed_axis,
             vocab_axis=vocab_axis,
         ),

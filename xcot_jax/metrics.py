@@ -16,6 +16,7 @@ import tensorboardX
 import tqdm
 
 from xcot_jax.data import packing
+from xcot_jax.files import write_whole
 from xcot_jax.languages import CODES
 from xcot_jax.models.config import ModelConfig, causal_pairs, forward_flops
 from xcot_jax.train_step import StepMetrics
@@ -150,9 +151,7 @@ class MetricsWriter:
         path = workdir / "metrics.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(path)
+            write_whole(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=start + 1 if start else None
@@ -170,8 +169,7 @@ class MetricsWriter:
         """Records the scalars of a step."""
         if not self._first:
             return
-        numbers = {name: _rounded(value) for name, value in scalars.items()}
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
         names = [name for name in ("loss", "ce", "kl") if name in scalars]
@@ -204,8 +202,3 @@ def _step(line: str) -> float:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):  # Cut off by a kill.
         return float("inf")
-
-
-def _rounded(value: float) -> float:
-    """Losses in full, so that two runs can be compared bitwise."""
-    return float(np.float32(value)) if isinstance(value, np.floating) else value

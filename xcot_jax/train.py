@@ -21,6 +21,7 @@ from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, model_config
 from xcot_jax.evaluation import benchmarks
+from xcot_jax.files import write_whole
 from xcot_jax.losses import Objective
 from xcot_jax.models import hf, transformer
 from xcot_jax.models.config import ModelConfig, parameter_count
@@ -129,7 +130,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
     )
     if jax.process_index() == 0:
-        (workdir / INPUTS_FILE).write_text(json.dumps(inputs, indent=2) + "\n")
+        write_whole(workdir / INPUTS_FILE, json.dumps(inputs, indent=2) + "\n")
         config_files.save(settings, workdir / "config.json")
         print(_summary(settings, config, mesh, batches))
 

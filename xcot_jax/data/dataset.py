@@ -22,6 +22,7 @@ from tensorflow_datasets.core.proto import dataset_info_pb2
 from xcot_jax.data.records import ParallelGroup, encode, features
 from xcot_jax.data.tfrecord import ShardWriter
 from xcot_jax.errors import InputError
+from xcot_jax.files import write_whole
 
 NAME = "xcot"
 VERSION = "1.0.0"  # of the schema; another major version cannot be read
@@ -179,6 +180,4 @@ def _commit(directory: Path, written: Mapping[str, list[ShardWriter]]) -> None:
             for split in splits
         ],
     )
-    temporary = directory / f".{INFO_FILE}.tmp"
-    temporary.write_text(json_format.MessageToJson(info, sort_keys=True) + "\n")
-    temporary.replace(directory / INFO_FILE)
+    write_whole(directory / INFO_FILE, json_format.MessageToJson(info, sort_keys=True) + "\n")

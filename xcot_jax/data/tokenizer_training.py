@@ -12,6 +12,7 @@ import sentencepiece
 
 from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
 from xcot_jax.errors import InputError
+from xcot_jax.files import write_whole
 
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, and Chinese characters.
 _UNSPACED = (
@@ -109,9 +110,7 @@ def train_sentencepiece(
             f"there any, and is vocab_size above the number of their characters?): {error}"
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(model.getvalue())
-    temporary.replace(target)
+    write_whole(target, model.getvalue())
     return load_tokenizer(target)
 
 

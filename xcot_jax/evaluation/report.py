@@ -25,6 +25,7 @@ from xcot_jax.evaluation.comparison import (
     run_table,
 )
 from xcot_jax.evaluation.scoring import Table
+from xcot_jax.files import write_whole
 
 _CURVES = (
     Curve("ce", "Cross-entropy of response tokens", "nats per token"),
@@ -99,13 +100,13 @@ def _write(runs: Sequence[Run], out: Path) -> tuple[Path, list[Path]]:
     pictures = _pictures(runs, sections)
     out.mkdir(parents=True, exist_ok=True)
     for name, png in pictures.items():
-        (out / name).write_bytes(png)
+        write_whole(out / name, png)
     data = json.dumps(_data(runs), ensure_ascii=False, indent=2) + "\n"
-    (out / "report.json").write_text(data, "utf-8")
+    write_whole(out / "report.json", data)
     remarks = notes(runs)
-    (out / "report.md").write_text(_markdown(sections, pictures, remarks), "utf-8")
+    write_whole(out / "report.md", _markdown(sections, pictures, remarks))
     page = out / "report.html"
-    page.write_text(_html(sections, pictures, remarks), "utf-8")
+    write_whole(page, _html(sections, pictures, remarks))
     return page, [out / name for name in pictures]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +15,7 @@ from xcot_jax.evaluation import scoring
 from xcot_jax.evaluation.benchmarks import BENCHMARKS, Question, load
 from xcot_jax.evaluation.extraction import last_number, plain, same_number
 from xcot_jax.evaluation.scoring import BenchmarkResult
+from xcot_jax.files import write_whole
 from xcot_jax.prompts import direct_prompt, template
 from xcot_jax.settings import Settings
 
@@ -149,14 +149,6 @@ def save(outcomes: Iterable[Outcome], result: BenchmarkResult, out_dir: Path) ->
             ) from error
     out_dir.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(outcome.to_json(), ensure_ascii=False) + "\n" for outcome in outcomes]
-    _write(out_dir / f"{result.benchmark}.jsonl", "".join(lines))
+    write_whole(out_dir / f"{result.benchmark}.jsonl", "".join(lines))
     text = json.dumps({"results": [*kept, result.to_json()]}, ensure_ascii=False, indent=2)
-    _write(path, text + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it: it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # A lone surrogate from a byte-level tokenizer becomes its JSON escape.
-    temporary.write_text(text, "utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    write_whole(path, text + "\n")
