@@ -1,4 +1,4 @@
-"""Installs xcot-jax: `pip install -e .`, with `[tpu]`, `[cuda]` or `[test]` for more."""
+"""Installs xcot-jax: `pip install -e .`; extras are for accelerators, translation, Beam, tests."""
 
 from pathlib import Path
 
@@ -22,6 +22,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["xcot_jax", "xcot_jax.*", "data_prep", "data_prep.*"]),
+    package_data={"data_prep": ["*.npy", "*.html", "page/*"]},
     entry_points={"console_scripts": ["xcot=xcot_jax.cli:main"]},
     install_requires=[
         "jax>=0.10,<0.12",
@@ -38,6 +39,7 @@ setup(
         "jaxtyping>=0.3,<0.4",
         "google-crc32c>=1.6,<2",
         "icu4py>=1.1,<2",
+        "py3langid>=0.4,<1",
         "protobuf>=4.25,<8",
         "regex>=2024.5.15",
         "matplotlib>=3.9,<4",
@@ -48,12 +50,18 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
+        "openai": ["openai>=1.60,<4", "aiolimiter>=1.1,<2"],
+        "seq2seq": ["torch>=2.4"],
+        "beam": ["apache-beam>=2.65,<3"],
         "test": [
             "pytest>=8.3,<10",
             "hypothesis>=6.100,<7",
             "beartype>=0.20,<1",
             "torch==2.13.0",
             "tensorflow>=2.19,<3",
+            "openai>=1.60,<4",
+            "aiolimiter>=1.1,<2",
+            "apache-beam>=2.65,<3",
             "ruff>=0.9,<0.18",
             "mypy>=1.13,<3",
         ],

@@ -14,9 +14,12 @@ def get_config() -> ConfigDict:
             "prep": {
                 "source": "parallel",
                 "path": "../shared/data/gsm8k_parallel/train.jsonl",
+                "provenance": (
+                    "GSM8K (OpenAI, MIT); machine translations of MGSM8KInstruct (MathOctopus, MIT)"
+                ),
                 "heldout": 200,
                 "mixture": {"instruct": 1.0, "xicl": 1.0, "random_cot": 1.0},
-                "xicl": {"rate": 0.5, "demonstrations": 1},
+                "xicl": {"lexicon": ("induced",), "rate": 0.5, "demonstrations": 1},
                 "tokenizer": {"train": True, "vocab_size": 16_000},
             },
             "data": {

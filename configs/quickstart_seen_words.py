@@ -10,6 +10,6 @@ from quickstart_xcot import get_config as xcot
 def get_config() -> ConfigDict:
     config = xcot()
     config.name = "xCoT, seen words only"
-    config.prep.xicl.lexicon = "story-seen"
+    config.prep.xicl.lexicon = ("story-seen",)
     config.data.dir = "runs/quickstart/data_seen_words"
     return config

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config.name = "xCoT"
     config.prep.teacher = True
     config.prep.mixture = ConfigDict({"instruct": 3.0, "xicl": 1.0, "random_cot": 0.25})
-    config.prep.xicl = ConfigDict({"lexicon": "story", "rate": 0.8})
+    config.prep.xicl = ConfigDict({"lexicon": ("story",), "rate": 0.8})
     config.data.dir = "runs/quickstart/data_xcot"
     config.loss.beta = 0.5
     return config

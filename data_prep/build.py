@@ -1,114 +1,171 @@
 """`xcot prep`: from a corpus to a dataset directory, complete or not there.
 
 xcot-train.tfrecord-*, dataset_info.json ...   the groups, in TensorFlow Datasets' layout
-problems/validation.jsonl, test.jsonl          held-out problems in every language, for evaluation
+problems/train.jsonl, validation.jsonl, ...    what they are made of, in every language
+problems/dropped.jsonl                         the questions that a quality rule left out, and why
+lexicon.tsv                                    where `prep.xicl.lexicon` induces one
 tokenizer.model                                where `prep.tokenizer.train` is set
-data_card.json, config.json                    what is in it, and the settings that made it
+DATA_CARD.md, data_card.json, config.json      what is in it, and the settings that made it
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
+import fcntl
+import functools
 import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from data_prep import data_card, sources
-from data_prep.groups import make_context, make_group, plan, shuffled
-from data_prep.lexicon import Lexicon, build_lexicon, load_lexicon, story_lexicon
+from data_prep import corpus, data_card, identity, making, runners
+from data_prep.card_page import markdown
+from data_prep.groups import check, make_context
+from data_prep.lexicon import Lexicon, build_lexicon, load_lexicon
+from data_prep.lexicon_files import write_lexicon
+from data_prep.making import Job, Order, Work
 from data_prep.problems import Problem
-from data_prep.recipes import Context
+from data_prep.restating import restater
+from data_prep.store import ProblemStore, Selection
 from xcot_jax import config, prompts
 from xcot_jax.data import dataset
-from xcot_jax.data.records import ParallelGroup
 from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
 from xcot_jax.data.tokenizer_training import train_sentencepiece
 from xcot_jax.errors import InputError
+from xcot_jax.files import write_whole
 from xcot_jax.languages import CODES
 from xcot_jax.settings import Settings
 
 CARD_FILE = "data_card.json"
+CARD_PAGE = "DATA_CARD.md"
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.model"
-PROBLEMS_DIRECTORY = "problems"
+LEXICON_FILE = "lexicon.tsv"
 
 
-def build(settings: Settings, out: Path) -> dict[str, Any]:
+def build(
+    settings: Settings,
+    out: str | Path,
+    runner: str = "local",
+    runner_options: Sequence[str] = (),
+) -> dict[str, Any]:
     """Prepares a dataset.
 
     Everything is written to a directory beside `out` that takes its name when it is complete: an
-    interrupted or failed call leaves nothing under that name. The same settings and inputs give
-    the same bytes. The tokenizer is trained on the training problems' questions in every language,
-    their answers, the prompt texts and the lexicon, never on groups, so that baselines and xCoT
-    data of one corpus and lexicon get the same tokenizer, whatever their mixture and languages.
+    interrupted or failed call leaves nothing under that name. Translations stay in their cache.
+    The same settings and inputs give the same bytes, whatever the number of workers and the
+    runner. The tokenizer is trained on the training problems' questions in every language, their
+    answers, the prompt texts and the lexicon, never on groups, so that baselines and xCoT data of
+    one corpus and lexicon get the same tokenizer, whatever their mixture and languages.
 
     Args:
       settings: the run.
       out: directory to be made; one that holds a dataset of the same settings and inputs is left
-        as it is.
+        as it is. For the Beam runner it may be an address that its file systems know.
+      runner: who makes the groups, a row of `runners.RUNNERS`.
+      runner_options: arguments for it, such as Beam's pipeline options.
 
     Returns:
       The data card.
 
     Raises:
-      InputError: for bad input, or if `out` holds anything else already.
+      InputError: for bad input, if another process is writing `out`, or if it holds anything else
+        already.
     """
+    check(settings)
+    run: _Run = functools.partial(runners.find(runner), options=runner_options)
+    inputs = identity.inputs(settings)
+    if "://" in str(out) and runner == "beam":
+        return _build_at(str(out), settings, inputs, run)
     out = dataset.local_directory(out)
-    fingerprint = _fingerprint(settings)
-    card = _already_there(settings, out, fingerprint)
+    card = _already_there(settings, out, inputs)
     if card is not None:
         print(f"{out}: already there, made with the same settings and inputs")
         return card
-    corpus = sources.read(settings)
-    lexicon = _lexicon(settings)
-    context = make_context(settings, lexicon, corpus.train)
-    # Repetition balances what is trained on; a validation loss needs each question once.
-    once = dataclasses.replace(
-        context, prep=dataclasses.replace(settings.prep, repeat_low_resource=1)
-    )
     with _workspace(out) as directory:
-        _write_problems(directory, corpus)
-        if settings.prep.tokenizer.train:
-            _train_tokenizer(settings, corpus.train, lexicon, directory / TOKENIZER_FILE)
-        tally = data_card.Tally(corpus.dropped, _measuring_tokenizer(settings, directory))
-        splits = {
-            name: _groups(problems, made_with, tally, name)
-            for name, problems, made_with in (
-                ("train", corpus.train, context),
-                ("validation", corpus.validation, once),
-            )
-            if problems
-        }
-        dataset.write_dataset(directory, splits, {"train": settings.prep.shards})
-        card = {
-            "settings_sha256": fingerprint,
-            "source": settings.prep.source,
-            "inputs": _inputs(settings),
-            "problems": {
-                split: len(getattr(corpus, split)) for split in ("train", "validation", "test")
-            },
-            **tally.card(),
-            "lexicon": data_card.describe_lexicon(lexicon),
-        }
-        (directory / CARD_FILE).write_text(
-            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        config.save(settings, directory / CONFIG_FILE)
+        card = _fill(directory, out.name, settings, inputs, _cache(settings, out), run)
     print(f"{data_card.table(card)}\n{out}: written")
     return card
 
 
+_Run = Callable[[Job, data_card.Tally, int], None]
+
+
+def _build_at(
+    address: str, settings: Settings, inputs: dict[str, str], run: _Run
+) -> dict[str, Any]:
+    """Builds a dataset at an address of Beam's file systems, where its workers write the shards."""
+    from data_prep import beam_pipeline
+
+    if beam_pipeline.holds_dataset(address):
+        raise InputError(f"{address} holds a dataset already; choose another --out, or delete it")
+    if settings.prep.random_cot.translations == "model":
+        raise InputError(f"{address}: restated questions of a model are looked up on local disk")
+    name = address.rstrip("/").rpartition("/")[2]
+    with tempfile.TemporaryDirectory() as local:
+        cache = _cache(settings, Path(name))
+        card = _fill(Path(local), name, settings, inputs, cache, run, address)
+        beam_pipeline.publish(Path(local), address)
+    print(f"{data_card.table(card)}\n{address}: written")
+    return card
+
+
+def _cache(settings: Settings, out: Path) -> Path:
+    return Path(settings.prep.translate.cache or f"{out}.translations.sqlite").expanduser()
+
+
+def _fill(
+    directory: Path,
+    name: str,
+    settings: Settings,
+    inputs: dict[str, str],
+    cache: Path,
+    run: _Run,
+    address: str = "",
+) -> dict[str, Any]:
+    """Makes everything a dataset directory holds; returns its card."""
+    found = corpus.prepare(settings, directory, cache)
+    lexicon = make_lexicon(settings, found.splits["train"], directory)
+    tokenizer = _tokenizer(settings, found.splits["train"], directory)
+    works = make_works(settings, found, lexicon, cache)
+    orders = {split: Order(work) for split, work in works.items()}
+    tally = data_card.Tally()
+    tally.dropped.update(found.dropped)
+    for split, order in orders.items():
+        if order.unasked:
+            reason = f"problem: {split} question in none of prep.languages"
+            tally.dropped[reason] += order.unasked
+    job = Job(works, orders, {"train": settings.prep.shards}, directory, address)
+    run(job, tally, settings.prep.workers)
+    card = {
+        "settings_sha256": identity.fingerprint(settings, inputs),
+        "source": settings.prep.source,
+        "provenance": settings.prep.provenance,
+        "notes": settings.prep.notes,
+        "inputs": inputs,
+        "problems": {
+            split: len(found.splits.get(split, ())) for split in ("train", "validation", "test")
+        },
+        **found.card,
+        **tally.card(),
+        "tokens": data_card.token_statistics(making.sample(job, "train"), tokenizer),
+        "lexicon": data_card.describe_lexicon(lexicon),
+    }
+    write_whole(directory / CARD_PAGE, markdown(card, name))
+    write_whole(directory / CARD_FILE, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    config.save(settings, directory / CONFIG_FILE)
+    return card
+
+
 def tokenizer_texts(
-    settings: Settings, problems: Sequence[Problem], lexicon: Lexicon
+    settings: Settings, problems: Iterable[Problem], lexicon: Lexicon
 ) -> Iterator[str]:
     """What a tokenizer is trained on: the same for every mixture, choice of languages and rate."""
-    style = prompts.template(settings.prep.template)
+    style = prompts.chosen(settings.prep)
     for code in CODES:
         yield prompts.translate_prompt(style, "", code)
     yield prompts.direct_prompt(style, "")
@@ -117,64 +174,57 @@ def tokenizer_texts(
     for problem in problems:
         yield from (problem.question[code] for code in CODES if code in problem.question)
         yield prompts.final_answer(problem.rationale, problem.answer)
+        for rationale in problem.rationales.values():
+            yield prompts.native_answer(rationale, problem.answer)
 
 
-def _groups(
-    problems: Sequence[Problem], context: Context, tally: data_card.Tally, split: str
-) -> Iterator[ParallelGroup]:
-    """The groups of a split, shuffled, counted and with a progress bar."""
-    tasks = []
-    for problem in problems:
-        planned = list(plan(problem, context))
-        if not planned:
-            tally.dropped[f"problem: {split} question in none of prep.languages"] += 1
-        tasks += planned
-    for task in tqdm(shuffled(tasks, context.seed), desc=split, unit=" groups"):
-        made = make_group(task, context)
-        if isinstance(made, str):
-            tally.dropped[made] += 1
-        else:
-            tally.add(made, split)
-            yield made.group
+def make_works(
+    settings: Settings, found: corpus.Corpus, lexicon: Lexicon, cache: Path
+) -> dict[str, Work]:
+    """What the groups of each split are made of and with; a model's restatements are made here."""
+    train, teacher = found.splits["train"], settings.high_resource[0]
+    pool = Selection(train, (n for n, p in enumerate(train) if teacher in p.question))
+    context = make_context(settings, lexicon, pool)
+    # Repetition balances what is trained on; a validation loss needs each question once.
+    once = dataclasses.replace(settings.prep, repeat_low_resource=1)
+    works = {"train": Work("train", train, context)}
+    if "validation" in found.splits:
+        held_out = dataclasses.replace(context, prep=once)
+        works["validation"] = Work("validation", found.splits["validation"], held_out)
+    return restater(settings, works, cache)
 
 
-def _write_problems(directory: Path, corpus: sources.Corpus) -> None:
-    (directory / PROBLEMS_DIRECTORY).mkdir()
-    for split, problems in (("validation", corpus.validation), ("test", corpus.test)):
-        rows = [{"id": p.id, "question": dict(p.question), "answer": p.answer} for p in problems]
-        if rows:
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            (directory / PROBLEMS_DIRECTORY / f"{split}.jsonl").write_text(text, encoding="utf-8")
+def make_lexicon(settings: Settings, problems: ProblemStore, directory: Path) -> Lexicon:
+    """The lexicon of the run; one that is induced is kept in the directory, to be read again."""
+    if not settings.prep.mixture.xicl:
+        return build_lexicon((), "none: prep.mixture.xicl is 0")
+    lexicon = load_lexicon(settings, problems)
+    if "induced" in settings.prep.xicl.lexicon:
+        write_lexicon(directory / LEXICON_FILE, lexicon)
+    return lexicon
 
 
-def _lexicon(settings: Settings) -> Lexicon:
-    prep = settings.prep
-    needed = prep.mixture.xicl > 0 or prep.tokenizer.train
-    return load_lexicon(settings) if needed else build_lexicon((), "none: prep.mixture.xicl is 0")
-
-
-def _train_tokenizer(
-    settings: Settings, problems: Sequence[Problem], lexicon: Lexicon, path: Path
-) -> None:
-    if settings.prep.xicl.lexicon == "story-seen":
-        # The control without withheld words must differ in its data, not in its tokenizer.
-        lexicon = story_lexicon(settings)
+def _tokenizer(settings: Settings, problems: ProblemStore, directory: Path) -> Tokenizer | None:
+    """The tokenizer of the run, trained if it asks for that; None if it names none."""
     training = settings.prep.tokenizer
+    if not training.train:
+        return load_tokenizer(settings.data.tokenizer) if settings.data.tokenizer else None
+    # Words of an induced lexicon are the problems' own; and the control without withheld words
+    # must differ in its data, not in its tokenizer.
+    xicl = settings.prep.xicl
+    names = [n.replace("story-seen", "story") for n in xicl.lexicon if n != "induced"]
+    prep = dataclasses.replace(settings.prep, xicl=dataclasses.replace(xicl, lexicon=tuple(names)))
+    lexicon = load_lexicon(dataclasses.replace(settings, prep=prep), problems)
     train_sentencepiece(
         tokenizer_texts(settings, problems, lexicon),
-        path,
+        directory / TOKENIZER_FILE,
         vocab_size=training.vocab_size,
         whole_numbers_below=training.whole_numbers_below,
     )
+    return load_tokenizer(str(directory / TOKENIZER_FILE))
 
 
-def _measuring_tokenizer(settings: Settings, directory: Path) -> Tokenizer | None:
-    if settings.prep.tokenizer.train:
-        return load_tokenizer(str(directory / TOKENIZER_FILE))
-    return load_tokenizer(settings.data.tokenizer) if settings.data.tokenizer else None
-
-
-def _already_there(settings: Settings, out: Path, fingerprint: str) -> dict[str, Any] | None:
+def _already_there(settings: Settings, out: Path, inputs: dict[str, str]) -> dict[str, Any] | None:
     """The card of the dataset in `out` if it is the one wanted, None if there is nothing.
 
     Raises:
@@ -187,58 +237,39 @@ def _already_there(settings: Settings, out: Path, fingerprint: str) -> dict[str,
     if not complete:
         raise InputError(f"{out} is there already and is no dataset of xcot prep; {way_out}")
     card = json.loads((out / CARD_FILE).read_text(encoding="utf-8"))
-    if card.get("settings_sha256") == fingerprint:
+    if card.get("settings_sha256") == identity.fingerprint(settings, inputs):
         return card
     changed = config.differences(config.load(out / CONFIG_FILE), settings)
     reasons = [
-        f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items() if _matters(key)
+        f"{key} was {old!r}, is {new!r}"
+        for key, (old, new) in changed.items()
+        if identity.matters(key)
     ]
-    if card.get("inputs") != _inputs(settings):
+    if card.get("inputs") != inputs:
         reasons.append("the input files changed")
     raise InputError(f"{out} holds a dataset of other settings ({'; '.join(reasons)}); {way_out}")
 
 
-def _matters(key: str) -> bool:
-    """Whether the records depend on a setting; of files, the content counts, not the name."""
-    return key in ("seed", "high_resource", "data.students") or (
-        key.startswith("prep.") and key != "prep.path"
-    )
-
-
-def _fingerprint(settings: Settings) -> str:
-    """Identifies everything the records are made from."""
-    parts = {
-        "seed": settings.seed,
-        "high_resource": settings.high_resource,
-        "students": settings.data.students,
-        "prep": dataclasses.asdict(dataclasses.replace(settings.prep, path="")),
-        "inputs": _inputs(settings),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _inputs(settings: Settings) -> dict[str, str]:
-    """SHA-256 of the files that are read, by the setting that names them."""
-    files = {
-        "prep.path": settings.prep.path if settings.prep.source != "story" else "",
-        "prep.xicl.lexicon": settings.prep.xicl.lexicon,
-    }
-    paths = {key: Path(name).expanduser() for key, name in files.items() if name}
-    return {
-        key: hashlib.sha256(path.read_bytes()).hexdigest()
-        for key, path in paths.items()
-        if path.is_file()
-    }
-
-
 @contextlib.contextmanager
 def _workspace(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes it if the block succeeds, and is removed if not."""
+    """A directory beside `out` that becomes it if the block succeeds, and is removed if not.
+
+    It is locked as long as this process lives.
+    """
     directory = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(directory, ignore_errors=True)  # What a killed run left.
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        yield directory
-        directory.replace(out)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out}: another process is writing it") from None
+        for leftover in directory.iterdir():  # Of a killed run.
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
+            yield directory
+            directory.replace(out)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        os.close(handle)

@@ -42,6 +42,7 @@ _DASH = regex.compile(r"[-−–]")
 # In an unspaced script: numbers, Latin words and formulas, with what holds them together.
 _FOREIGN = regex.compile(r"[\p{N}\p{Latin}=+*/^<>\\_{}|~×÷√≤≥≠%$.,:-]*[\p{N}\p{Latin}=+*/^<>×÷%]+")
 _MARK = regex.compile(r"\p{M}")
+_LETTER = regex.compile(r"\p{L}")
 _ABBREVIATION = regex.compile(r"(?:^|[^\p{L}])(?:Mr|Mrs|Ms|Dr|St|Mt|Prof|Jr|Sr|Capt|Sgt|\p{Lu})\.$")
 _CLOSERS = "\"'”’»)]*_"
 _OPENERS = "\"'“‘«([¿¡*_"
@@ -56,13 +57,17 @@ class Fragment:
       start: offset of its first character.
       end: offset after its last character.
       candidates: its translations.
+      words: how many words it has (characters, in an unspaced script).
       capital: whether it begins a sentence with a capital letter.
+      weights: how often each candidate is drawn, relative to the others; empty: alike.
     """
 
     start: int
     end: int
     candidates: tuple[str, ...]
-    capital: bool
+    words: int
+    capital: bool = False
+    weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,38 +87,61 @@ def code_switch(
     target: str,
     rate: float,
     rng: np.random.Generator,
+    share_of: str = "fragments",
     protected: Collection[str] = (),
 ) -> tuple[str, tuple[Switch, ...]]:
-    """Replaces each covered fragment of a text by a translation, with probability `rate`.
+    """Replaces fragments of a text that the lexicon covers by their translations.
 
     Args:
       text: a text in language `source`.
-      lexicon: translations; a phrase's candidates are drawn from uniformly.
+      lexicon: translations; a phrase's candidates are drawn from by their scores.
       source: language of the text.
       target: language to switch into.
-      rate: 0 leaves the text as it is, 1 replaces every covered fragment.
+      rate: what share is replaced: 0 leaves the text as it is, 1 replaces every covered fragment.
       rng: all randomness.
+      share_of: "fragments": each covered fragment is replaced with probability `rate`; "words":
+        fragments are replaced, in random order, until `rate` of all words of the text are (on
+        average exactly, as far as the lexicon reaches).
       protected: words to leave alone, as they are written.
 
     Returns:
       The new text, and its switches in order, with offsets into it.
     """
-    return switch_fragments(text, fragments(text, lexicon, source, target, protected), rate, rng)
+    found = fragments(text, lexicon, source, target, protected)
+    words = word_count(text, source) if share_of == "words" else None
+    return replace(text, choose(found, rate, rng, words), rng)
 
 
-def switch_fragments(
-    text: str, found: Sequence[Fragment], rate: float, rng: np.random.Generator
+def choose(
+    found: Sequence[Fragment], rate: float, rng: np.random.Generator, words: int | None = None
+) -> list[Fragment]:
+    """The fragments to replace: each with probability `rate` or, given the number of words of the
+    text, in random order until `rate` of them are taken, on average exactly.
+    """
+    if words is None:
+        draws = rng.random(len(found)).tolist()
+        return [fragment for fragment, draw in zip(found, draws, strict=True) if draw < rate]
+    wanted = rate * words
+    chosen = []
+    for index in rng.permutation(len(found)).tolist():
+        size = found[index].words
+        if size <= wanted or rng.random() * size < wanted:
+            chosen.append(index)
+        wanted -= size
+        if wanted <= 0:
+            break
+    return [found[index] for index in sorted(chosen)]
+
+
+def replace(
+    text: str, chosen: Sequence[Fragment], rng: np.random.Generator
 ) -> tuple[str, tuple[Switch, ...]]:
-    """Replaces each of the fragments found in a text with probability `rate`."""
+    """Replaces fragments of a text, each by one of its candidates."""
     pieces: list[str] = []
     switches: list[Switch] = []
     done, length = 0, 0  # Offsets in the old and in the new text.
-    draws = rng.random(len(found))
-    for fragment, draw in zip(found, draws.tolist(), strict=True):
-        if draw >= rate:
-            continue
-        choices = fragment.candidates
-        new = choices[0] if len(choices) == 1 else choices[int(rng.integers(len(choices)))]
+    for fragment in chosen:
+        new = _candidate(fragment, rng)
         if fragment.capital:
             new = new[0].upper() + new[1:]
         pieces += (text[done : fragment.start], new)
@@ -123,6 +151,26 @@ def switch_fragments(
         switches.append(Switch(start, length, text[fragment.start : fragment.end]))
     pieces.append(text[done:])
     return "".join(pieces), tuple(switches)
+
+
+def word_count(text: str, source: str) -> int:
+    """Words of a text (letters, in an unspaced script), as `rate` counts them."""
+    kind = WORD if language(source).spaced else _LETTER
+    return len(kind.findall(text))
+
+
+def _candidate(fragment: Fragment, rng: np.random.Generator) -> str:
+    choices = fragment.candidates
+    if len(choices) == 1:
+        return choices[0]
+    if not fragment.weights:
+        return choices[int(rng.integers(len(choices)))]
+    draw = rng.random() * sum(fragment.weights)
+    for choice, weight in zip(choices, fragment.weights, strict=True):
+        draw -= weight
+        if draw < 0:
+            return choice
+    return choices[-1]
 
 
 def restore(text: str, switches: Sequence[Switch]) -> str:
@@ -161,7 +209,14 @@ def _spaced(runs: list[list[_Word]], table: Table, source: str) -> Iterator[Frag
                 key = phrase_key([word.key for word in run[at : at + size]], source)
                 if key in table.candidates:
                     first, last = run[at], run[at + size - 1]
-                    yield Fragment(first.start, last.end, table.candidates[key], first.capital)
+                    yield Fragment(
+                        first.start,
+                        last.end,
+                        table.candidates[key],
+                        size,
+                        first.capital,
+                        table.weights.get(key, ()),
+                    )
                     at += size
                     break
             else:
@@ -184,7 +239,9 @@ def _unspaced(text: str, table: Table, protected: Collection[str]) -> Iterator[F
             end = at + size
             whole = end == len(text) or not _MARK.match(text[end])
             if whole and not any(fixed[at:end]) and text[at:end] in table.candidates:
-                yield Fragment(at, end, table.candidates[text[at:end]], False)
+                key = text[at:end]
+                candidates, weights = table.candidates[key], table.weights.get(key, ())
+                yield Fragment(at, end, candidates, size, weights=weights)
                 at = end
                 break
         else:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from data_prep import random_cot
 from data_prep.lexicon import Lexicon
 from data_prep.problems import Problem
-from data_prep.recipes import RECIPES, Context, Task
+from data_prep.recipes import RECIPES
+from data_prep.tasks import Context, Coverage, Task
+from data_prep.xicl import switched_languages
 from xcot_jax import prompts
 from xcot_jax.data.records import ParallelGroup
 from xcot_jax.errors import InputError
@@ -30,27 +33,21 @@ class Made:
 
     Attributes:
       group: the group.
-      covered: per student, the fragments of its prompt that the lexicon covers, switched or not.
+      coverage: per student, how far the lexicon reached in its prompt; empty if nothing switches.
     """
 
     group: ParallelGroup
-    covered: tuple[int, ...]
+    coverage: tuple[Coverage, ...]
 
 
-def make_context(settings: Settings, lexicon: Lexicon, pool: Sequence[Problem]) -> Context:
-    """Gathers and checks what groups are made with.
-
-    Args:
-      settings: the run.
-      lexicon: translations for `xicl`.
-      pool: the training problems; demonstrations are drawn from those with a teacher's question.
+def check(settings: Settings) -> None:
+    """Checks, before any work is done, that the settings can make groups.
 
     Raises:
-      InputError: for settings that cannot make any group, or not the ones they ask for.
+      InputError: if they cannot, or not the ones they ask for.
     """
-    prep, teacher = settings.prep, settings.high_resource[0]
-    weights = {k: v for k, v in dataclasses.asdict(prep.mixture).items() if v > 0}
-    languages = ordered(prep.languages)
+    prep = settings.prep
+    weights = _weights(settings)
     if not weights:
         raise InputError(
             "prep.mixture: every weight is 0; set at least one of " + ", ".join(RECIPES)
@@ -60,35 +57,141 @@ def make_context(settings: Settings, lexicon: Lexicon, pool: Sequence[Problem]) 
             "data.students = 0 leaves a teacher nobody to teach; set it to at least 1, or "
             "prep.teacher to False"
         )
-    pool = [p for p in pool if teacher in p.question]
-    if "xicl" in weights:
-        if not any(lexicon.covers(teacher, code) for code in languages):
-            raise InputError(
-                f"prep.mixture.xicl > 0, but the lexicon {prep.xicl.lexicon!r} has no phrase from "
-                f"{teacher} into any of {', '.join(languages)}; it has "
-                f"{', '.join(lexicon.sizes()) or 'nothing'}"
-            )
-        if len(pool) <= prep.xicl.demonstrations:
-            raise InputError(
-                f"prep.xicl.demonstrations = {prep.xicl.demonstrations}, but there are only "
-                f"{len(pool)} training problems in {teacher}"
-            )
-    return Context(
+    alone = [name for name in weights if RECIPES[name].alone]
+    if prep.teacher and alone:
+        raise InputError(
+            f"prep.mixture.{alone[0]} > 0: its answers are in the language, so views cannot share "
+            "one with a teacher; set prep.teacher to False"
+        )
+    if "xicl" in weights and prep.xicl.side == "demonstrations" and not prep.xicl.demonstrations:
+        raise InputError(
+            "prep.xicl.side = 'demonstrations' with prep.xicl.demonstrations = 0 switches nothing; "
+            "ask for at least 1, or for another side"
+        )
+    prompts.chosen(prep)
+
+
+def _weights(settings: Settings) -> dict[str, float]:
+    return {k: v for k, v in dataclasses.asdict(settings.prep.mixture).items() if v > 0}
+
+
+def make_context(
+    settings: Settings,
+    lexicon: Lexicon,
+    pool: Sequence[Problem],
+    restate: random_cot.Restate = random_cot.parallel,
+) -> Context:
+    """Gathers and checks what groups are made with.
+
+    Args:
+      settings: the run.
+      lexicon: translations for `xicl`.
+      pool: the training problems with a teacher's question, which demonstrations are drawn from.
+      restate: says a question in another language, for Random-CoT.
+
+    Raises:
+      InputError: for settings that cannot make any group, or not the ones they ask for.
+    """
+    check(settings)
+    prep, teacher, weights = settings.prep, settings.high_resource[0], _weights(settings)
+    context = Context(
         seed=settings.seed,
         prep=prep,
         teacher=teacher,
         high_resource=settings.high_resource,
-        languages=languages,
+        languages=ordered(prep.languages),
         students=max(settings.data.students, 1),
-        style=prompts.template(prep.template),
+        style=prompts.chosen(prep),
         weights=weights,
         lexicon=lexicon,
         pool=pool,
+        restate=restate,
     )
+    if "xicl" in weights:
+        _check_xicl(context)
+    return context
 
 
-def plan(problem: Problem, context: Context) -> Iterator[Task]:
-    """Yields the groups to be made of a problem.
+def _check_xicl(context: Context) -> None:
+    xicl, sources = context.prep.xicl, switched_languages(context)
+    if not any(context.lexicon.covers(s, code) for s in sources for code in context.languages):
+        raise InputError(
+            f"prep.mixture.xicl > 0, but the lexicon {', '.join(xicl.lexicon)} has no phrase from "
+            f"{' or '.join(sources)} into any of {', '.join(context.languages)}; it has "
+            f"{', '.join(context.lexicon.sizes()) or 'nothing'}"
+        )
+    if len(context.pool) <= xicl.demonstrations:
+        raise InputError(
+            f"prep.xicl.demonstrations = {xicl.demonstrations}, but there are only "
+            f"{len(context.pool)} training problems in {context.teacher}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The tasks of one problem, numbered from 0.
+
+    Attributes:
+      problem: what they are made of.
+      context: what they are made with.
+      first: languages each asked once, all of them together the problem's.
+      again: languages asked once more for every further copy (the low-resource ones).
+      lacking: languages the teacher's question is switched into, if it has no low-resource one.
+      alone: the language of the plain question that stands alone where there is nothing else.
+    """
+
+    problem: Problem
+    context: Context
+    first: tuple[str, ...]
+    again: tuple[str, ...]
+    lacking: tuple[str, ...]
+    alone: str
+
+    def __len__(self) -> int:
+        copies = self.context.prep.repeat_low_resource - 1
+        return (
+            self._chunks(len(self.first))
+            + copies * self._chunks(len(self.again))
+            + self._switched
+            + bool(self.alone)
+        )
+
+    def __getitem__(self, number: int) -> Task:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        size, chunks = self._size, self._chunks(len(self.first))
+        if number < chunks:
+            return Task(self.problem, self._drawn(self.first, "0")[number * size :][:size])
+        number -= chunks
+        chunks = self._chunks(len(self.again))
+        copy, part = divmod(number, chunks) if chunks else (0, number)
+        if chunks and copy < self.context.prep.repeat_low_resource - 1:
+            languages = self._drawn(self.again, str(copy + 1))[part * size :][:size]
+            return Task(self.problem, languages, copy + 1)
+        if self.alone:
+            return Task(self.problem, (self.alone,), kind="alone")
+        drawn = self._drawn(self.lacking, "switched")[: self.context.students]
+        number -= chunks * (self.context.prep.repeat_low_resource - 1)
+        return Task(self.problem, drawn[number * size :][:size], kind="switched")
+
+    @property
+    def _size(self) -> int:
+        return self.context.students if self.context.prep.teacher else 1
+
+    @property
+    def _switched(self) -> int:
+        return self._chunks(min(len(self.lacking), self.context.students))
+
+    def _chunks(self, languages: int) -> int:
+        return -(-languages // self._size)
+
+    def _drawn(self, codes: Sequence[str], name: str) -> tuple[str, ...]:
+        rng = generator(self.context.seed, self.problem.id, f"plan/{name}")
+        return tuple(codes[index] for index in rng.permutation(len(codes)).tolist())
+
+
+def plan(problem: Problem, context: Context) -> Plan:
+    """Plans the groups to be made of a problem.
 
     With teachers: the languages of the problem but the teacher's, shuffled and cut into groups of
     at most `students`; without: one group for each language. Low-resource ones again for every
@@ -96,32 +199,25 @@ def plan(problem: Problem, context: Context) -> Iterator[Task]:
     more group (without teachers, one for each student), code-switched into languages it lacks.
     Where all this gives nothing, the plain question stands alone.
     """
-    rng = _generator(context.seed, problem.id, "plan")
-    asked = [code for code in context.languages if code in problem.question]
-    low = [code for code in asked if code not in context.high_resource]
-    nothing = True
-    for copy in range(context.prep.repeat_low_resource):
-        wanted = [
-            code
-            for code in (low if copy else asked)
-            if not context.prep.teacher or code != context.teacher
-        ]
-        for chunk in _chunks(wanted, context.students if context.prep.teacher else 1, rng):
-            nothing = False
-            yield Task(problem, chunk, copy)
-    if not low and "xicl" in context.weights and context.teacher in problem.question:
-        lacking = [
+    prep, teacher = context.prep, context.teacher
+    asked = tuple(code for code in context.languages if code in problem.question)
+    first = tuple(code for code in asked if not prep.teacher or code != teacher)
+    low = tuple(code for code in asked if code not in context.high_resource)
+    again = tuple(code for code in low if not prep.teacher or code != teacher)
+    lacking: tuple[str, ...] = ()
+    if not low and "xicl" in context.weights and teacher in problem.question:
+        lacking = tuple(
             code
             for code in context.languages
-            if code not in problem.question and context.lexicon.covers(context.teacher, code)
-        ]
-        drawn = next(_chunks(lacking, context.students, rng), ())
-        for chunk in [drawn] if context.prep.teacher else [(code,) for code in drawn]:
-            if chunk:
-                nothing = False
-                yield Task(problem, chunk, kind="switched")
-    if nothing and asked:
-        yield Task(problem, (asked[0],), kind="alone")
+            if code not in problem.question
+            and any(
+                context.lexicon.covers(source, code)
+                for source in switched_languages(context)
+                if source in problem.question
+            )
+        )
+    alone = asked[0] if asked and not first and not lacking else ""
+    return Plan(problem, context, first, again, lacking, alone)
 
 
 def make_group(task: Task, context: Context) -> Made | str:
@@ -130,31 +226,25 @@ def make_group(task: Task, context: Context) -> Made | str:
     Returns:
       The group, or why none can be made, in a few words.
     """
-    rng = _generator(context.seed, task.problem.id, task.id)
+    rng = generator(context.seed, task.problem.id, task.id)
     fitting = [name for name in context.weights if RECIPES[name].fits(task, context)]
     if not fitting:
         return f"group: no recipe of the mixture fits a question in {'-'.join(task.languages)}"
-    weights = np.cumsum([context.weights[name] for name in fitting])
-    name = fitting[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]
-    teacher, students, covered = RECIPES[name].make(task, context, rng)
+    name = fitting[0]
+    if len(fitting) > 1:
+        weights = np.cumsum([context.weights[name] for name in fitting])
+        name = fitting[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]
+    try:
+        draft = RECIPES[name].make(task, context, rng)
+    except random_cot.NotRestatedError as error:
+        return f"group: {error}"
     alone = not context.prep.teacher or task.kind == "alone"
-    answer = prompts.final_answer(task.problem.rationale, task.problem.answer)
-    return Made(ParallelGroup(task.id, name, answer, None if alone else teacher, students), covered)
+    answer = draft.answer or prompts.final_answer(task.problem.rationale, task.problem.answer)
+    teacher = None if alone else draft.teacher
+    return Made(ParallelGroup(task.id, name, answer, teacher, draft.students), draft.coverage)
 
 
-def shuffled(tasks: Sequence[Task], seed: int) -> list[Task]:
-    """The tasks in an order drawn by the seed."""
-    order = _generator(seed, "order").permutation(len(tasks))
-    return [tasks[index] for index in order.tolist()]
-
-
-def _chunks(codes: Sequence[str], size: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
-    shuffled = [codes[index] for index in rng.permutation(len(codes)).tolist()]
-    for start in range(0, len(shuffled), size):
-        yield tuple(shuffled[start : start + size])
-
-
-def _generator(seed: int, *names: str) -> np.random.Generator:
+def generator(seed: int, *names: str) -> np.random.Generator:
     """Randomness that depends on the seed and the names, and on nothing else."""
     text = "\0".join((str(seed), *names)).encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())

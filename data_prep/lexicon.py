@@ -1,14 +1,6 @@
 """Bilingual lexicons: phrases of one language and their candidate translations into another.
 
-A lexicon file is UTF-8 text, one entry a line, in four columns separated by tabs:
-
-    # provenance: hand-made for this example, CC0
-    # source language, target language, source phrase, target phrase
-    en	sw	apples	matofaa
-    en	sw	how many	ngapi
-
-Lines that begin with `#` are comments; `# provenance:` says where the entries come from and under
-which licence, and is copied to the data card. Several lines for one phrase are its candidates.
+Files are read in `lexicon_files.py`; `induction.py` makes a lexicon out of parallel problems.
 """
 
 from __future__ import annotations
@@ -17,13 +9,13 @@ import dataclasses
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import regex
 
 from data_prep import story_problems
-from xcot_jax.errors import InputError
+from data_prep.problems import Problem
 from xcot_jax.languages import CODES, LANGUAGES, language
 from xcot_jax.settings import Settings
 
@@ -34,12 +26,21 @@ _DIGIT = regex.compile(r"\p{N}")
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line of a lexicon: a phrase and one translation of it."""
+    """A phrase and one translation of it.
+
+    Attributes:
+      source: language of the phrase.
+      target: language of the translation.
+      phrase: the phrase, in lower case unless it must be written otherwise.
+      translation: the translation, as it is written inside a sentence.
+      score: how often it is to be drawn, relative to the phrase's other translations; above 0.
+    """
 
     source: str
     target: str
     phrase: str
     translation: str
+    score: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Table:
       candidates: phrase, as `phrase_key` gives it -> its translations, in the lexicon's order.
       longest: first word of a phrase (first character, in an unspaced script) -> words
         (characters) of the longest phrase that begins with it.
+      weights: phrase -> the scores of its translations, where they are not all 1.
     """
 
     candidates: Mapping[str, tuple[str, ...]]
     longest: Mapping[str, int]
+    weights: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
 
 _NOTHING = Table({}, {})
@@ -66,14 +69,16 @@ class Lexicon:
     Attributes:
       tables: (source language, target language) -> its phrases.
       provenance: where the entries come from, in words.
-      left_out: reason -> entries that code-switching could not use.
+      left_out: reason -> entries (lines, phrase pairs, files) that are not in the tables.
       digest: SHA-256 of the entries.
+      files: SHA-256 of each file that was read, by its name.
     """
 
     tables: Mapping[tuple[str, str], Table]
     provenance: str = ""
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     digest: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def table(self, source: str, target: str) -> Table:
         """The phrases from one language into another; empty if there are none."""
@@ -89,38 +94,55 @@ class Lexicon:
 
     def translations(self) -> list[str]:
         """Every translation, without repeats, in a fixed order."""
-        found: dict[str, None] = {}
-        for _, table in sorted(self.tables.items(), key=lambda item: item[0]):
-            for candidates in table.candidates.values():
-                found.update(dict.fromkeys(candidates))
-        return list(found)
+        return list(dict.fromkeys(entry.translation for entry in self.entries()))
+
+    def entries(self) -> Iterator[Entry]:
+        """All that is in the tables, in a fixed order."""
+        for (source, target), table in sorted(self.tables.items(), key=lambda item: item[0]):
+            for phrase, candidates in table.candidates.items():
+                scores = table.weights.get(phrase) or (1.0,) * len(candidates)
+                for translation, score in zip(candidates, scores, strict=True):
+                    yield Entry(source, target, phrase, translation, score)
 
 
-def build_lexicon(entries: Iterable[Entry], provenance: str = "") -> Lexicon:
-    """Indexes entries. Those with a digit are left out and counted: numbers are never switched."""
-    candidates: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+def build_lexicon(
+    entries: Iterable[Entry],
+    provenance: str = "",
+    left_out: Mapping[str, int] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Lexicon:
+    """Indexes entries. Those with a digit are left out and counted: numbers are never switched.
+
+    An entry that comes twice keeps its first place and its greater score.
+    """
+    candidates: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     longest: dict[tuple[str, str], dict[str, int]] = {}
-    left_out: Counter[str] = Counter()
+    dropped = Counter(left_out or {})
     digest = hashlib.sha256()
     for entry in entries:
-        digest.update("\t".join(dataclasses.astuple(entry)).encode() + b"\n")
+        digest.update("\t".join(map(str, dataclasses.astuple(entry))).encode() + b"\n")
         parts = phrase_parts(entry.phrase, entry.source)
         translation = unicodedata.normalize("NFC", entry.translation.strip())
         if not parts:
-            left_out["no word, or punctuation inside"] += 1
+            dropped["no word, or punctuation inside"] += 1
         elif _DIGIT.search(entry.phrase) or _DIGIT.search(translation):
-            left_out["has a digit"] += 1
+            dropped["has a digit"] += 1
         else:
             pair = (entry.source, entry.target)
             key = phrase_key(parts, entry.source)
-            candidates.setdefault(pair, {}).setdefault(key, {})[translation] = None
+            found = candidates.setdefault(pair, {}).setdefault(key, {})
+            found[translation] = max(found.get(translation, 0.0), entry.score)
             starts = longest.setdefault(pair, {})
             starts[parts[0]] = max(starts.get(parts[0], 0), len(parts))
     tables = {
-        pair: Table({key: tuple(found) for key, found in phrases.items()}, longest[pair])
+        pair: Table(
+            {key: tuple(found) for key, found in phrases.items()},
+            longest[pair],
+            {k: tuple(f.values()) for k, f in phrases.items() if any(s != 1 for s in f.values())},
+        )
         for pair, phrases in candidates.items()
     }
-    return Lexicon(tables, provenance, dict(left_out), digest.hexdigest())
+    return Lexicon(tables, provenance, dict(dropped), digest.hexdigest(), dict(files or {}))
 
 
 def word_key(word: str) -> str:
@@ -146,45 +168,6 @@ def phrase_key(parts: Iterable[str], source: str) -> str:
     return (" " if LANGUAGES[source].spaced else "").join(parts)
 
 
-def read_lexicon(path: Path) -> Lexicon:
-    """Reads a tab-separated lexicon file (see the top of this file).
-
-    Raises:
-      InputError: naming the file and line.
-    """
-    if not path.is_file():
-        raise InputError(f'prep.xicl.lexicon = {path}: no such file, nor "story" or "story-seen"')
-    entries: list[Entry] = []
-    provenance: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            line = line.rstrip("\r\n").removeprefix("\ufeff")
-            if line.startswith("#"):
-                name, _, value = line.lstrip("# ").partition(":")
-                if name.strip().lower() == "provenance":
-                    provenance.append(value.strip())
-            elif line.strip():
-                entries.append(_entry(line, f"{path}:{number}"))
-    if not entries:
-        raise InputError(f"{path}: no entry in this lexicon")
-    said = " ".join(provenance) or "not said"
-    return build_lexicon(entries, f"{path.name}: {said}")
-
-
-def _entry(line: str, where: str) -> Entry:
-    columns = [column.strip() for column in line.split("\t")]
-    if len(columns) != 4 or not all(columns):
-        raise InputError(
-            f"{where}: {len(columns)} columns, of them {sum(map(bool, columns))} filled; a lexicon "
-            "has four: source language, target language, source phrase, target phrase"
-        )
-    try:
-        language(columns[0]), language(columns[1])
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
-    return Entry(*columns)
-
-
 def story_lexicon(settings: Settings, *, seen_only: bool = False) -> Lexicon:
     """The embedded corpus's; `seen_only`: without words withheld from low-resource training."""
     entries = [
@@ -199,13 +182,40 @@ def story_lexicon(settings: Settings, *, seen_only: bool = False) -> Lexicon:
     return build_lexicon(entries, words)
 
 
-def load_lexicon(settings: Settings) -> Lexicon:
-    """The lexicon `prep.xicl.lexicon` names: "story", "story-seen" or a file.
+def load_lexicon(settings: Settings, problems: Iterable[Problem] = ()) -> Lexicon:
+    """The lexicons `prep.xicl.lexicon` names, as one; translations of earlier ones come first.
+
+    Args:
+      settings: the run.
+      problems: the training problems, for "induced"; gone through once for each language pair.
 
     Raises:
-      InputError: if there is no such file, or a line of it is not an entry.
+      InputError: if there is no such file, a line of it is not an entry, or nothing is induced.
     """
-    name = settings.prep.xicl.lexicon
-    if name in ("story", "story-seen"):
-        return story_lexicon(settings, seen_only=name == "story-seen")
-    return read_lexicon(Path(name).expanduser())
+    # These build on this module.
+    from data_prep.induction import induced_lexicon
+    from data_prep.lexicon_files import read_lexicon
+
+    named: dict[str, Callable[[], Lexicon]] = {
+        "story": lambda: story_lexicon(settings),
+        "story-seen": lambda: story_lexicon(settings, seen_only=True),
+        "induced": lambda: induced_lexicon(settings, problems),
+    }
+    return merged(
+        named[name]() if name in named else read_lexicon(Path(name).expanduser())
+        for name in settings.prep.xicl.lexicon
+    )
+
+
+def merged(lexicons: Iterable[Lexicon]) -> Lexicon:
+    """Several lexicons as one; translations of earlier ones come first."""
+    every = list(lexicons)
+    if len(every) == 1:
+        return every[0]
+    left_out: Counter[str] = Counter()
+    files: dict[str, str] = {}
+    for lexicon in every:
+        left_out.update(lexicon.left_out)
+        files |= lexicon.files
+    said = "; ".join(lexicon.provenance for lexicon in every)
+    return build_lexicon((e for lexicon in every for e in lexicon.entries()), said, left_out, files)

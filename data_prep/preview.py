@@ -7,14 +7,16 @@ view whose hidden state predicts it: there the student is held against the teach
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
-from xcot_jax import config
 from xcot_jax.data.records import ParallelGroup, View
 from xcot_jax.data.source import GroupSource
 from xcot_jax.data.tokenizer import MODEL_FILE, Tokenizer, load_tokenizer
@@ -50,13 +52,8 @@ def preview(
     directory = Path(directory).expanduser()
     source = GroupSource(directory, split)
     groups = (source[index] for index in range(len(source)))
-    wanted = (
-        group
-        for group in groups
-        if (recipe is None or group.recipe == recipe)
-        and (language is None or any(view.language == language for view in group.students))
-    )
-    loaded = _tokenizer(directory, tokenizer)
+    wanted = (group for group in groups if matches(group, language, recipe))
+    loaded = dataset_tokenizer(directory, tokenizer)
     if colour is None:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size((100, 24)).columns
@@ -65,14 +62,11 @@ def preview(
         print(render(group, loaded, colour=colour, width=width))
         shown += 1
     if not shown and count > 0:
-        asked = " and ".join(
-            f"{name} {value!r}"
-            for name, value in (("language", language), ("recipe", recipe))
-            if value
-        )
-        raise InputError(
-            f"{directory}: no group of split {split!r} has {asked or 'any content'}; "
-            "data_card.json lists what there is"
+        everything = [source[index] for index in range(len(source))]
+        raise no_such_group(
+            f"{directory}: no group of split {split!r}",
+            (language, {view.language for group in everything for view in group.students}),
+            (recipe, {group.recipe for group in everything}),
         )
     if loaded is None:
         print("No alignment shown: the dataset has no tokenizer of its own; give one.")
@@ -108,12 +102,44 @@ def render(
 def predicting_positions(group: ParallelGroup, tokenizer: Tokenizer) -> list[range]:
     """For each view, the positions of its tokens that predict the answer's and then its end."""
     length = len(tokenizer.encode(group.answer)) + 1
-    begin = int(tokenizer.bos_id is not None)
-    starts = [
-        begin + len(tokenizer.encode(v.prompt)) + len(tokenizer.encode(v.preamble)) - 1
-        for v in group.views
-    ]
+    starts = [sum(context_lengths(view, tokenizer)) - 1 for view in group.views]
     return [range(start, start + length) for start in starts]
+
+
+def context_lengths(view: View, tokenizer: Tokenizer) -> tuple[int, int]:
+    """The tokens of a view's prompt, with the one that begins a sequence, and of its preamble."""
+    begin = int(tokenizer.bos_id is not None)
+    return begin + len(tokenizer.encode(view.prompt)), len(tokenizer.encode(view.preamble))
+
+
+def matches(group: ParallelGroup, language: str | None, recipe: str | None) -> bool:
+    """Whether a group is of the recipe and has a student in the language; None stands for any."""
+    return (recipe is None or group.recipe == recipe) and (
+        language is None or any(view.language == language for view in group.students)
+    )
+
+
+def no_such_group(
+    what: str,
+    language: tuple[str | None, Collection[str]],
+    recipe: tuple[str | None, Collection[str]],
+) -> InputError:
+    """The error where no group is as asked for.
+
+    Args:
+      what: begins the message: where no group was found.
+      language: the one asked for, if any, and those that students have.
+      recipe: likewise.
+    """
+    asked, ways = [], []
+    for name, (value, there) in (("language", language), ("recipe", recipe)):
+        if value is None:
+            continue
+        asked.append(f"{name} {value!r}")
+        near = difflib.get_close_matches(value, sorted(there), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near and value not in there else ""
+        ways.append(f"{name}s there: {', '.join(sorted(there))}{hint}")
+    return InputError("; ".join((f"{what} has {' and '.join(asked) or 'any content'}", *ways)))
 
 
 def _prompt(view: View, colour: bool) -> str:
@@ -156,12 +182,30 @@ def _paint(text: str, style: str, colour: bool) -> str:
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour and style and text else text
 
 
-def _tokenizer(directory: Path, path: str | Path | None) -> Tokenizer | None:
+def dataset_tokenizer(directory: Path, path: str | Path | None) -> Tokenizer | None:
     """The tokenizer asked for, else the dataset's, else the one its settings name."""
     if path:
         return load_tokenizer(path)
     if (directory / MODEL_FILE).is_file():
         return load_tokenizer(directory / MODEL_FILE)
-    saved = directory / "config.json"
-    named = config.load(saved).data.tokenizer if saved.is_file() else ""
+    named = json_file(directory / "config.json").get("data", {}).get("tokenizer")
     return load_tokenizer(named) if named else None
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """A JSON object beside the shards; empty if there is none.
+
+    Settings are read so as well: to look at a dataset, the rest of them need not be valid.
+
+    Raises:
+      InputError: if the file is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}; run `xcot prep` again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; run `xcot prep` again")
+    return content

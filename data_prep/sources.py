@@ -1,7 +1,8 @@
-"""Readers: a corpus in, training, validation and test problems out."""
+"""Readers: a corpus in, problems out as a stream, each with its split."""
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import hashlib
 import json
@@ -12,60 +13,51 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_prep import story_problems
+from data_prep.numbers import strip_calculator_marks
 from data_prep.problems import Problem
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 from xcot_jax.settings import Settings
 
+SPLITS = ("test", "validation", "train")  # In this order: training gives way to what is held out.
+
 
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Problems by split; no question text is in two splits.
+class Source:
+    """A kind of corpus.
 
     Attributes:
-      train: what groups are trained on.
-      validation: what groups of the validation split are made of.
-      test: held-out problems the source itself calls a test; may be empty.
-      dropped: reason -> how many problems, or questions of problems, were left out for it.
+      read: yields (split, problem) and counts what it leaves out by reason; may be called again.
+      generated: whether its questions are right by construction and need no filter.
     """
 
-    train: tuple[Problem, ...]
-    validation: tuple[Problem, ...]
-    test: tuple[Problem, ...]
-    dropped: Mapping[str, int]
+    read: Callable[[Settings, Counter[str]], Iterator[tuple[str, Problem]]]
+    generated: bool = False
 
 
-def read(settings: Settings) -> Corpus:
-    """Reads the corpus `prep.source` names, without duplicates and without overlap of splits.
+def read(settings: Settings, dropped: Counter[str]) -> Iterator[tuple[str, Problem]]:
+    """Reads the corpus `prep.source` names, one problem at a time.
 
     All languages of a problem are kept, whatever `prep.languages` says: it chooses what groups are
     made of, while held-out problems and the tokenizer are the same for every choice.
 
+    Args:
+      settings: the run.
+      dropped: gets reason -> how many problems, or questions of problems, were left out for it.
+
+    Yields:
+      The split, one of `SPLITS`, and the problem.
+
     Raises:
-      InputError: for a missing file, a malformed row (naming file and line), or too few problems.
+      InputError: for a missing file, a malformed row (naming file and line), or an id used twice.
     """
-    corpus = SOURCES[settings.prep.source](settings)
-    dropped = Counter(corpus.dropped)
-    teacher = settings.high_resource[0]
-    test = _without_duplicates(corpus.test, (), teacher, dropped, "test")
-    validation = _without_duplicates(corpus.validation, test, teacher, dropped, "validation")
-    train = _without_duplicates(corpus.train, (*validation, *test), teacher, dropped, "train")
-    if not train:
-        raise InputError(
-            f"prep.source = {settings.prep.source!r} gives no training problem; "
-            f"left out: {dict(dropped) or 'nothing'}"
-        )
-    ids = Counter(problem.id for problem in (*train, *validation, *test))
-    repeated = [name for name, count in ids.items() if count > 1]
-    if repeated:
-        raise InputError(
-            f"prep.source = {settings.prep.source!r}: id {repeated[0]!r} is used twice"
-        )
-    return Corpus(train, validation, test, dict(sorted(dropped.items())))
+    return SOURCES[settings.prep.source].read(settings, dropped)
 
 
-def read_story(settings: Settings) -> Corpus:
+def read_story(settings: Settings, dropped: Counter[str]) -> Iterator[tuple[str, Problem]]:
     """The embedded corpus, generated (`prep.story`)."""
     try:
         splits = story_problems.generate(
@@ -76,30 +68,31 @@ def read_story(settings: Settings) -> Corpus:
         )
     except ValueError as error:
         raise InputError(f"prep.story: {error}") from error
-    return Corpus(tuple(splits.train), tuple(splits.validation), tuple(splits.test), {})
+    for split in SPLITS:
+        for problem in getattr(splits, split):
+            yield split, problem
 
 
-def read_parallel(settings: Settings) -> Corpus:
+def read_parallel(settings: Settings, dropped: Counter[str]) -> Iterator[tuple[str, Problem]]:
     """Parallel JSON Lines: `{"id", "question": {language: text}, "answer"}`.
 
     `answer` is a rationale in GSM8K's form: calculator marks `<<48/2=24>>`, and a last line
-    `#### 72`.
+    `#### 72`; or an object of language -> such a text, with English among them.
     """
-    return _read_file(settings, _parallel_row)
+    return _read_file(settings, _parallel_row, dropped)
 
 
-def read_gsm8k(settings: Settings) -> Corpus:
+def read_gsm8k(settings: Settings, dropped: Counter[str]) -> Iterator[tuple[str, Problem]]:
     """GSM8K's own JSON Lines: `{"question", "answer"}`, in English."""
-    return _read_file(settings, _gsm8k_row)
+    return _read_file(settings, _gsm8k_row, dropped)
 
 
-SOURCES: dict[str, Callable[[Settings], Corpus]] = {
-    "story": read_story,
-    "parallel": read_parallel,
-    "gsm8k": read_gsm8k,
+SOURCES: dict[str, Source] = {
+    "story": Source(read_story, generated=True),
+    "parallel": Source(read_parallel),
+    "gsm8k": Source(read_gsm8k),
 }
 
-_CALCULATOR = re.compile(r"<<[^<>]*>>")
 _FINAL = re.compile(r"(?:^|\s)####[ \t]*\$?(-?[\d,]*\.?\d+)\.?[ \t]*$")
 
 
@@ -113,78 +106,121 @@ def split_answer(text: str) -> tuple[str, str] | None:
     final = _FINAL.search(text)
     if final is None:
         return None
-    rationale = _CALCULATOR.sub("", text[: final.start()]).strip()
+    rationale = strip_calculator_marks(text[: final.start()]).strip()
     return rationale, final.group(1).replace(",", "")
 
 
 def rendered(text: str) -> str:
-    """A question as compared between splits: case, spacing and Unicode composition apart."""
+    """A question as compared with others: case, spacing and Unicode composition apart."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _read_file(settings: Settings, parse: Callable[[Any], tuple[Any, dict, str]]) -> Corpus:
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON Lines file with their line numbers; blank lines are passed over.
+
+    Raises:
+      InputError: naming the line that is not JSON.
+    """
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise InputError(f"{path}:{number}: not valid JSON: {error}") from error
+
+
+# A row's id (None: its place in the file), questions, and answer texts by language.
+_Row = tuple[Any, Mapping[str, str], Mapping[str, str]]
+
+
+def _read_file(
+    settings: Settings, parse: Callable[[Any], _Row], dropped: Counter[str]
+) -> Iterator[tuple[str, Problem]]:
     prep = settings.prep
     if not prep.path:
         raise InputError(f"prep.source = {prep.source!r} reads a file: set prep.path to it")
     path = Path(prep.path).expanduser()
     if not path.is_file():
         raise InputError(f"prep.path = {prep.path}: no such file")
-    dropped: Counter[str] = Counter()
     # A plain multilingual baseline may do without the language that teachers speak.
     needed = settings.high_resource[0] if prep.teacher else None
-    problems = tuple(_problems(path, parse, needed, dropped))
-    if prep.heldout >= max(len(problems), 1):
+    last = _last_held_out(path, parse, needed, settings)
+    for number, row in read_json_lines(path):
+        problem = _problem(f"{path}:{number}", number, parse, row, needed, dropped)
+        if problem is not None:
+            held_out = _rank(settings.seed, problem.id) <= last
+            yield ("validation" if held_out else "train"), problem
+
+
+def _last_held_out(
+    path: Path, parse: Callable[[Any], _Row], needed: str | None, settings: Settings
+) -> int:
+    """The greatest rank that is held out, -1 if none is.
+
+    The smallest ranks are held out: adding rows to a file hardly changes the choice.
+    """
+    ids, ranks = array.array("Q"), array.array("Q")
+    for number, row in read_json_lines(path):
+        problem = _problem(f"{path}:{number}", number, parse, row, needed, Counter())
+        name = _name(parse(row)[0], number)
+        ids.append(_rank(-1, name))
+        if problem is not None:
+            ranks.append(_rank(settings.seed, name))
+    _refuse_repeated_ids(path, parse, np.asarray(ids))
+    heldout = settings.prep.heldout
+    if heldout >= max(len(ranks), 1):
         raise InputError(
-            f"prep.heldout = {prep.heldout} leaves no training problem: {path} has {len(problems)}"
+            f"prep.heldout = {heldout} leaves no training problem: {path} has {len(ranks)}"
         )
-    # The smallest hashes are held out: adding rows to a file hardly changes the choice.
-    ranked = sorted(problems, key=lambda p: _hash(f"{settings.seed}/heldout/{p.id}"))
-    held_out = {p.id for p in ranked[: prep.heldout]}
-    return Corpus(
-        train=tuple(p for p in problems if p.id not in held_out),
-        validation=tuple(p for p in problems if p.id in held_out),
-        test=(),
-        dropped=dropped,
-    )
+    return int(np.sort(np.asarray(ranks))[heldout - 1]) if heldout else -1
 
 
-def _problems(
-    path: Path,
-    parse: Callable[[Any], tuple[Any, dict, str]],
+def _refuse_repeated_ids(path: Path, parse: Callable[[Any], _Row], ids: np.ndarray) -> None:
+    values, counts = np.unique(ids, return_counts=True)
+    repeated = set(values[counts > 1].tolist())
+    if not repeated:
+        return
+    seen: dict[str, int] = {}
+    for number, row in read_json_lines(path):
+        name = _name(parse(row)[0], number)
+        if _rank(-1, name) in repeated and name in seen:
+            raise InputError(f"{path}:{number}: id {name!r} is already used on line {seen[name]}")
+        if _rank(-1, name) in repeated:
+            seen[name] = number
+
+
+def _name(identifier: Any, number: int) -> str:
+    return str(number - 1 if identifier is None else identifier)
+
+
+def _problem(
+    where: str,
+    number: int,
+    parse: Callable[[Any], _Row],
+    row: Any,
     needed: str | None,
     dropped: Counter[str],
-) -> Iterator[Problem]:
-    seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                identifier, questions, answer = parse(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{where}: not valid JSON: {error}") from error
-            except _BadRow as error:
-                raise InputError(f"{where}: {error}") from error
-            name = str(number - 1 if identifier is None else identifier)
-            if name in seen:
-                raise InputError(f"{where}: id {name!r} is already used on line {seen[name]}")
-            seen[name] = number
-            parts = split_answer(answer)
-            kept = _usable(questions, needed, dropped)
-            if not kept or (needed and needed not in kept):
-                dropped[f"problem: no question in {needed or 'any language'}"] += 1
-            elif parts is None:
-                dropped["problem: no final number"] += 1
-            elif not parts[0]:
-                dropped["problem: no rationale"] += 1
-            else:
-                yield Problem(name, kept, *parts)
+) -> Problem | None:
+    try:
+        identifier, questions, answers = parse(row)
+    except _BadRow as error:
+        raise InputError(f"{where}: {error}") from error
+    kept = _usable(questions, dropped)
+    parts = split_answer(answers.get("en", ""))
+    if not kept or (needed and needed not in kept):
+        dropped[f"problem: no question in {needed or 'any language'}"] += 1
+    elif parts is None:
+        dropped["problem: no final number"] += 1
+    elif not parts[0]:
+        dropped["problem: no rationale"] += 1
+    else:
+        others = _rationales(answers, parts[1], dropped)
+        return Problem(_name(identifier, number), kept, *parts, rationales=others)
+    return None
 
 
-def _usable(
-    questions: Mapping[str, str], needed: str | None, dropped: Counter[str]
-) -> dict[str, str]:
+def _usable(questions: Mapping[str, str], dropped: Counter[str]) -> dict[str, str]:
     """The questions of a row that can be used; the others are counted."""
     kept: dict[str, str] = {}
     for code, text in questions.items():
@@ -192,10 +228,26 @@ def _usable(
             dropped[f"question: unsupported language {code}"] += 1
         elif not text.strip():
             dropped["question: empty"] += 1
-        elif needed and code != needed and rendered(text) == rendered(questions.get(needed, "")):
-            dropped[f"question: {code} is a copy of {needed}"] += 1
         else:
             kept[code] = text.strip()
+    return kept
+
+
+def _rationales(answers: Mapping[str, str], answer: str, dropped: Counter[str]) -> dict[str, str]:
+    """The chains of thought in other languages that come to the same number."""
+    kept: dict[str, str] = {}
+    for code, text in answers.items():
+        parts = split_answer(text)
+        if code == "en":
+            continue
+        if code not in CODES:
+            dropped[f"rationale: unsupported language {code}"] += 1
+        elif parts is None or not parts[0]:
+            dropped[f"rationale: none, or no final number, in {code}"] += 1
+        elif float(parts[1]) != float(answer):
+            dropped[f"rationale: {code} ends in another number"] += 1
+        else:
+            kept[code] = parts[0]
     return kept
 
 
@@ -203,18 +255,18 @@ class _BadRow(ValueError):
     """A row whose fields are not what the format says."""
 
 
-def _parallel_row(row: Any) -> tuple[Any, dict, str]:
+def _parallel_row(row: Any) -> _Row:
     fields = _fields(row, ("question", "answer"))
-    questions = fields["question"]
-    if not isinstance(questions, dict) or not all(isinstance(v, str) for v in questions.values()):
-        raise _BadRow('"question" is not an object of language -> text')
-    return row.get("id"), questions, _text(fields["answer"], "answer")
+    questions = _texts(fields["question"], "question")
+    answer = fields["answer"]
+    answers = _texts(answer, "answer") if isinstance(answer, dict) else None
+    return row.get("id"), questions, answers or {"en": _text(answer, "answer")}
 
 
-def _gsm8k_row(row: Any) -> tuple[Any, dict, str]:
+def _gsm8k_row(row: Any) -> _Row:
     fields = _fields(row, ("question", "answer"))
     question = _text(fields["question"], "question")
-    return None, {"en": question}, _text(fields["answer"], "answer")
+    return None, {"en": question}, {"en": _text(fields["answer"], "answer")}
 
 
 def _fields(row: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -226,35 +278,18 @@ def _fields(row: Any, names: Iterable[str]) -> dict[str, Any]:
     return row
 
 
+def _texts(value: Any, name: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise _BadRow(f'"{name}" is not an object of language -> text')
+    return value
+
+
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise _BadRow(f'"{name}" is {type(value).__name__}, not a text')
     return value
 
 
-def _without_duplicates(
-    problems: Iterable[Problem],
-    held_out: Iterable[Problem],
-    teacher: str,
-    dropped: Counter[str],
-    split: str,
-) -> tuple[Problem, ...]:
-    """The problems whose questions are neither held out in any language nor asked before."""
-    taken = {(code, rendered(q)) for p in held_out for code, q in p.question.items()}
-    asked: set[tuple[str, str]] = set()
-    kept = []
-    for problem in problems:
-        texts = {code: (code, rendered(q)) for code, q in problem.question.items()}
-        key = texts.get(teacher) or min(texts.values())
-        if not taken.isdisjoint(texts.values()):
-            dropped[f"problem: {split} question also held out"] += 1
-        elif key in asked:
-            dropped[f"problem: repeated {split} question"] += 1
-        else:
-            asked.add(key)
-            kept.append(problem)
-    return tuple(kept)
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def _rank(seed: int, name: str) -> int:
+    digest = hashlib.blake2b(f"{seed}/heldout/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,22 @@ def _load(options: argparse.Namespace, overrides: list[str], fallback: Path | No
 
 
 def _prep_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="directory to write the dataset to")
+    parser.add_argument("--out", required=True, help="directory to write the dataset to")
+    parser.add_argument(
+        "--runner", default="local", help="who makes the groups: local (the default) or beam"
+    )
+    parser.add_argument(
+        "--beam-options",
+        default="",
+        metavar="OPTIONS",
+        help="Beam's pipeline options in one argument: '--runner=FlinkRunner ...'",
+    )
 
 
 def _prep(options: argparse.Namespace, overrides: list[str]) -> None:
     from data_prep.build import build
 
-    build(_load(options, overrides), options.out)
+    build(_load(options, overrides), options.out, options.runner, shlex.split(options.beam_options))
 
 
 def _count(text: str) -> int:
@@ -66,24 +76,27 @@ def _count(text: str) -> int:
 
 def _preview_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, help="dataset directory")
-    parser.add_argument("-n", "--count", type=_count, default=5, help="groups to show (5)")
+    parser.add_argument("-n", "--count", type=_count, help="groups to show (5; on a page 200)")
     parser.add_argument("--language", help="only groups with a view in this language (code)")
     parser.add_argument("--recipe", help="only groups of this recipe")
     parser.add_argument(
         "--tokenizer", help="tokenizer to align tokens with; the dataset's own if it has one"
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page of groups drawn from all splits"
+    )
 
 
 def _preview(options: argparse.Namespace, _: list[str]) -> None:
-    from data_prep.preview import preview
+    asked = {name: getattr(options, name) for name in ("tokenizer", "language", "recipe")}
+    if options.html:
+        from data_prep.preview_page import COUNT, write_page
 
-    preview(
-        options.directory,
-        options.count,
-        tokenizer=options.tokenizer,
-        language=options.language,
-        recipe=options.recipe,
-    )
+        write_page(options.directory, options.html, options.count or COUNT, **asked)
+    else:
+        from data_prep.preview import preview
+
+        preview(options.directory, options.count or 5, **asked)
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:

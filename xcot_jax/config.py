@@ -192,7 +192,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
     inside = (low is None or value >= low) and (high is None or value <= high)
     if number and not (inside and math.isfinite(value)):
         raise ConfigError(f"{where}: {key} = {value!r} is out of range ({_allowed(field)})")
-    if value == ():
+    if value == () and not field.metadata["empty"]:
         raise ConfigError(f"{where}: {key} is empty; give at least one, separated by commas")
     if choices is not None:
         for part in value if isinstance(value, tuple) else (value,):

@@ -19,7 +19,7 @@ from xcot_jax.evaluation.extraction import last_number, plain
 from xcot_jax.generation import Generator
 from xcot_jax.models import hf, transformer
 from xcot_jax.models.config import ModelConfig, from_settings
-from xcot_jax.prompts import direct_prompt, template, translate_prompt
+from xcot_jax.prompts import chosen, direct_prompt, translate_prompt
 from xcot_jax.settings import Settings
 
 
@@ -100,8 +100,22 @@ class Evaluator:
         ]
 
 
-def _restore(settings: Settings, workdir: Path, step: int | None) -> tuple[Evaluator, Any, int]:
-    """A run's evaluator, parameters and step."""
+def restore(
+    settings: Settings, workdir: Path, step: int | None = None
+) -> tuple[Evaluator, Any, int]:
+    """Reads a trained run, to ask it.
+
+    Args:
+      settings: of the run.
+      workdir: of the run.
+      step: of the checkpoint; the newest if not given.
+
+    Returns:
+      what asks the model, its parameters, and their step.
+
+    Raises:
+      InputError: if there is no such checkpoint, or it is of another model.
+    """
     tokenizer = find_tokenizer(settings)
     config = model_config(settings, tokenizer)
     mesh = sharding.make_mesh(settings.mesh)
@@ -122,7 +136,7 @@ def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) 
     Raises:
       InputError: if there is no such checkpoint, or a benchmark cannot be read.
     """
-    evaluator, params, step = _restore(settings, workdir, step)
+    evaluator, params, step = restore(settings, workdir, step)
     out_dir = workdir / "eval"
     results = evaluator.run(params, step, out_dir=out_dir, progress=True)
     config_files.save(settings, out_dir / "config.json")
@@ -146,8 +160,8 @@ def answer(
     Raises:
       InputError: if there is no checkpoint.
     """
-    evaluator, params, _ = _restore(settings, workdir, None)
-    style = template(settings.prep.template)
+    evaluator, params, _ = restore(settings, workdir)
+    style = chosen(settings.prep)
     prompts = [
         translate_prompt(style, question, translate_to)
         if translate_to

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from xcot_jax.errors import InputError
 from xcot_jax.languages import language
+from xcot_jax.settings import PrepSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +23,27 @@ class Template:
       direct: asks for the answer; has `{question}`.
       translate: asks for the question in `{language}` first (Random-CoT); has `{question}` too.
       preamble: what the model then says before the answer; has `{question}`, in that language.
+      native: asks for the answer, its chain of thought too, in `{language}`; has `{question}`.
     """
 
     direct: str
     translate: str
     preamble: str
+    native: str
 
+
+_MATHOCTOPUS = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request in {language}. Please answer in {language}.\n### Instruction:\n{question}\n\n"
+    "### Response:\n"
+)
 
 TEMPLATES: dict[str, Template] = {
     "question": Template(
         direct="Question: {question}\nAnswer:\n",
         translate="Question: {question}\nFirst in {language}, then the answer:\n",
         preamble="Question: {question}\nAnswer:\n",
+        native="Question: {question}\nAnswer in {language}:\n",
     ),
     "alpaca": Template(
         direct=(
@@ -48,6 +58,22 @@ TEMPLATES: dict[str, Template] = {
             "\n\n### Response:\n"
         ),
         preamble="{question}\n\n",
+        native=(
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### Instruction:\n{question}\n"
+            "Answer in {language}, step by step.\n\n### Response:\n"
+        ),
+    ),
+    # The words of MathOctopus (Chen et al., arXiv 2310.20246), for numbers that compare with its.
+    "mathoctopus": Template(
+        direct=_MATHOCTOPUS.replace("{language}", "English"),
+        translate=(
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request in English. Please say the instruction in {language} first, "
+            "then answer in English.\n### Instruction:\n{question}\n\n### Response:\n"
+        ),
+        preamble="{question}\n\n",
+        native=_MATHOCTOPUS,
     ),
 }
 
@@ -64,6 +90,26 @@ def template(name: str) -> Template:
     return TEMPLATES[name]
 
 
+def chosen(prep: PrepSettings) -> Template:
+    """The template that `prep.template` names, with the words of `prep.random_cot.prompt` if set.
+
+    Raises:
+      InputError: if there is no such template, or the words cannot ask for a translation.
+    """
+    style, words = template(prep.template), prep.random_cot.prompt
+    if not words:
+        return style
+    try:
+        words.format(question="", language="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise InputError(f"prep.random_cot.prompt: {error} in braces is not known") from error
+    if "{question}" not in words or "{language}" not in words or not words.endswith("\n"):
+        raise InputError(
+            "prep.random_cot.prompt has to hold {question} and {language} and end with a line break"
+        )
+    return dataclasses.replace(style, translate=words)
+
+
 def direct_prompt(
     style: Template, question: str, demonstrations: Sequence[tuple[str, str]] = ()
 ) -> str:
@@ -77,6 +123,11 @@ def translate_prompt(style: Template, question: str, into: str) -> str:
     return style.translate.format(question=question, language=language(into).name)
 
 
+def native_prompt(style: Template, question: str, answer_in: str) -> str:
+    """The prompt that asks for chain of thought and answer in language `answer_in` (a code)."""
+    return style.native.format(question=question, language=language(answer_in).name)
+
+
 def preamble(style: Template, translated: str) -> str:
     """What the model says before the answer when asked by `translate_prompt`."""
     return style.preamble.format(question=translated)
@@ -85,3 +136,8 @@ def preamble(style: Template, translated: str) -> str:
 def final_answer(rationale: str, answer: str) -> str:
     """The whole response: the English chain of thought and its marked final number."""
     return f"{rationale.rstrip()}\nThe answer is {answer}."
+
+
+def native_answer(rationale: str, answer: str) -> str:
+    """The whole response in another language than English, its number marked as GSM8K's."""
+    return f"{rationale.rstrip()}\n#### {answer}"

@@ -20,6 +20,7 @@ from xcot_jax.settings import (
     DataSettings,
     MixtureSettings,
     PrepSettings,
+    QualitySettings,
     Settings,
     StorySettings,
     TokenizerTraining,
@@ -60,7 +61,8 @@ def settings(tmp_path):
             heldout=8,
             shards=3,
             mixture=MIXED,
-            xicl=XiclSettings(lexicon=str(lexicon), rate=0.5, demonstrations=1),
+            xicl=XiclSettings(lexicon=(str(lexicon),), rate=0.5, demonstrations=1),
+            quality=QualitySettings(rules=()),
             tokenizer=TokenizerTraining(train=True, vocab_size=400),
         ),
         data=DataSettings(students=2),
@@ -86,11 +88,12 @@ def groups_in(directory, split="train"):
 
 def test_same_settings_same_bytes(settings, tmp_path):
     build(settings, tmp_path / "a")
-    build(settings, tmp_path / "deeper" / "b")
+    build(settings, tmp_path / "deeper" / "a")
     first = contents(tmp_path / "a")
-    assert first == contents(tmp_path / "deeper" / "b")
+    assert first == contents(tmp_path / "deeper" / "a")
     assert {"data_card.json", "config.json", "tokenizer.model"} < set(first)
-    assert {"problems/validation.jsonl", "dataset_info.json"} < set(first)
+    assert {"problems/train.jsonl", "problems/validation.jsonl", "dataset_info.json"} < set(first)
+    assert first["problems/dropped.jsonl"] == b""
     assert "problems/test.jsonl" not in first
     build(dataclasses.replace(settings, seed=1), tmp_path / "c")
     assert groups_in(tmp_path / "a") != groups_in(tmp_path / "c")
@@ -176,7 +179,7 @@ def test_a_dataset_is_not_overwritten(settings, tmp_path, capsys):
     assert contents(out) == before
     with pytest.raises(InputError, match=r"prep.shards was 3, is 5.*another --out, or delete"):
         build(changed(settings, shards=5), out)
-    lexicon = Path(settings.prep.xicl.lexicon)
+    lexicon = Path(settings.prep.xicl.lexicon[0])
     lexicon.write_text(LEXICON + "en\tde\tred\trot\n", encoding="utf-8")
     with pytest.raises(InputError, match="the input files changed"):
         build(settings, out)
@@ -201,9 +204,11 @@ def test_a_failed_build_leaves_nothing(settings, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="disk full"):
             build(settings, tmp_path / "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "words.tsv"]
-    # What a killed run left is in nobody's way.
-    (tmp_path / ".a.partial").mkdir()
+    # What a killed run left is in nobody's way; a run that is still writing is not disturbed.
+    (tmp_path / ".a.partial" / "deep").mkdir(parents=True)
     (tmp_path / ".a.partial" / "junk").write_text("junk")
+    with module._workspace(tmp_path / "b"), pytest.raises(InputError, match="another process"):
+        build(settings, tmp_path / "b")
     build(settings, tmp_path / "a")
     assert "junk" not in contents(tmp_path / "a")
     assert not (tmp_path / ".a.partial").exists()
@@ -252,6 +257,33 @@ def test_the_embedded_corpus_builds(tmp_path, teacher):
     assert all(row["fragments_covered"] > 0 for row in by_language.values())
 
 
+def test_the_data_card_is_a_page_too(settings, tmp_path):
+    told = changed(settings, provenance="Hand-made, CC0.", notes="Of no use but for tests.")
+    build(told, tmp_path / "data")
+    page = (tmp_path / "data" / "DATA_CARD.md").read_text()
+    for part in ("# data\n", "Hand-made, CC0.", "Of no use but for tests.", "| train |", "| sw |"):
+        assert part in page
+
+
+@pytest.mark.parametrize("runner", ["local", "beam"])
+def test_workers_and_runner_do_not_change_a_byte(settings, tmp_path, runner):
+    options = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    build(settings, tmp_path / "one" / "a")
+    workers = changed(settings, workers=2)
+    build(workers, tmp_path / "two" / "a", runner, options if runner == "beam" else ())
+    one, two = contents(tmp_path / "one" / "a"), contents(tmp_path / "two" / "a")
+    assert one.pop("config.json") != two.pop("config.json")  # It tells the number of workers.
+    assert one == two
+
+
+def test_an_unknown_runner_is_an_error(settings, tmp_path):
+    with pytest.raises(InputError, match="did you mean beam"):
+        build(settings, tmp_path / "a", "beems")
+    with pytest.raises(InputError, match="are for --runner=beam"):
+        build(settings, tmp_path / "a", "local", ("--project=p",))
+    assert not (tmp_path / "a").exists()
+
+
 @needs_real_data
 def test_real_rows_become_groups(tmp_path):
     path, lexicon = tmp_path / "first.jsonl", tmp_path / "words.tsv"
@@ -265,16 +297,20 @@ def test_real_rows_become_groups(tmp_path):
             path=str(path),
             heldout=20,
             mixture=MIXED,
-            xicl=XiclSettings(lexicon=str(lexicon), demonstrations=2),
+            xicl=XiclSettings(lexicon=(str(lexicon),), demonstrations=2),
         ),
         data=DataSettings(students=1),
     )
     card = build(settings, tmp_path / "a")
-    copies = sum(count for why, count in card["dropped"].items() if "is a copy" in why)
-    assert copies == sum(card["dropped"].values())
+    dropped = [
+        json.loads(line)
+        for line in (tmp_path / "a" / "problems" / "dropped.jsonl").read_text().splitlines()
+    ]
+    assert len(dropped) == sum(card["dropped"].values()) > 0
+    assert all(drop["language"] for drop in dropped)  # No whole problem.
     spoken = sum(len(json.loads(r)["question"]) for r in path.read_text().splitlines())
     views = sum(sum(r.values()) for s in card["student_views"].values() for r in s.values())
-    assert views == spoken - 200 - copies
+    assert views == spoken - 200 - len(dropped)
     assert card["problems"] == {"train": 180, "validation": 20, "test": 0}
     for group in groups_in(tmp_path / "a"):
         for view in group.views:

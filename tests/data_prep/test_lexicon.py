@@ -1,65 +1,19 @@
-"""Lexicon files are read exactly, and what is wrong in them is named."""
+"""Lexicons compare words as texts do, keep candidates in order, and can be merged."""
 
 from __future__ import annotations
 
 import pytest
 
-from data_prep.lexicon import Entry, build_lexicon, load_lexicon, phrase_parts, read_lexicon
+from data_prep.lexicon import Entry, build_lexicon, load_lexicon, merged, phrase_parts
+from data_prep.problems import Problem
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
-from xcot_jax.settings import PrepSettings, Settings, XiclSettings
-
-FILE = """# provenance: hand-made, CC0
-# a comment
-en\tsw\tapples\tmatofaa
-en\tsw\tHow  many\tngapi
-en\tsw\thow many\tkiasi gani
-en\tzh\tapples\t苹果
-
-"""
+from xcot_jax.settings import InductionSettings, PrepSettings, Settings, XiclSettings
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text):
-        path = tmp_path / "words.tsv"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-def test_file_gives_candidates_by_pair_and_provenance(written):
-    lexicon = read_lexicon(written(FILE))
-    swahili = lexicon.table("en", "sw")
-    assert swahili.candidates == {"apples": ("matofaa",), "how many": ("ngapi", "kiasi gani")}
-    assert swahili.longest == {"apples": 1, "how": 2}
-    assert lexicon.sizes() == {"en-sw": 2, "en-zh": 1}
-    assert lexicon.provenance == "words.tsv: hand-made, CC0"
-    assert lexicon.covers("en", "zh")
-    assert not lexicon.covers("zh", "en")
-    assert lexicon.table("en", "th").candidates == {}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("en\tsw\tapples", "words.tsv:2: 3 columns"),
-        ("en\tsw\tapples\t", "words.tsv:2: 4 columns, of them 3 filled"),
-        ("en\tsw\tapples\tmatofaa\t0.9", "words.tsv:2: 5 columns"),
-        ("en\tswa\tapples\tmatofaa", "words.tsv:2: unknown language 'swa'; did you mean 'sw'"),
-    ],
-)
-def test_bad_line_is_named(written, line, message):
-    with pytest.raises(InputError, match=message):
-        read_lexicon(written("# comment\n" + line + "\n"))
-
-
-def test_missing_and_empty_files_are_errors(written, tmp_path):
-    with pytest.raises(InputError, match=r'no such file, nor "story"'):
-        read_lexicon(tmp_path / "none.tsv")
-    with pytest.raises(InputError, match="no entry"):
-        read_lexicon(written("# nothing\n"))
+def load(*names, problems=(), **prep):
+    xicl = XiclSettings(lexicon=names)
+    return load_lexicon(Settings(prep=PrepSettings(xicl=xicl, **prep)), problems)
 
 
 def test_unusable_entries_are_counted():
@@ -80,16 +34,31 @@ def test_words_compare_without_case_and_composition():
     assert phrase_parts("কতগুলি আপেল", "bn") == ("কতগুলি", "আপেল")
 
 
-def test_digest_follows_the_entries(written):
-    first = read_lexicon(written(FILE)).digest
-    assert read_lexicon(written(FILE.replace("# a comment\n", ""))).digest == first
-    assert read_lexicon(written(FILE.replace("matofaa", "tofaa"))).digest != first
+def test_weights_are_kept_where_scores_differ_from_one():
+    lexicon = build_lexicon(
+        [
+            Entry("en", "de", "box", "Kiste", 0.6),
+            Entry("en", "de", "box", "Schachtel", 0.3),
+            Entry("en", "de", "Box", "Kiste", 0.2),
+            Entry("en", "de", "red", "rot"),
+            Entry("en", "de", "red", "rote"),
+        ]
+    )
+    table = lexicon.table("en", "de")
+    assert table.candidates == {"box": ("Kiste", "Schachtel"), "red": ("rot", "rote")}
+    assert table.weights == {"box": (0.6, 0.3)}
+    assert merged([lexicon, build_lexicon(())]).tables == lexicon.tables
+
+
+def test_digest_follows_the_entries():
+    entry = Entry("en", "sw", "apples", "matofaa")
+    first = build_lexicon([entry]).digest
+    assert build_lexicon([entry], "with a word on its origin").digest == first
+    assert build_lexicon([Entry("en", "sw", "apples", "tofaa")]).digest != first
+    assert build_lexicon([Entry("en", "sw", "apples", "matofaa", 0.5)]).digest != first
 
 
 def test_story_lexicons_differ_by_the_withheld_words():
-    def load(name):
-        return load_lexicon(Settings(prep=PrepSettings(xicl=XiclSettings(lexicon=name))))
-
     every, seen = load("story"), load("story-seen")
     for pair, size in seen.sizes().items():
         assert 0 < size < every.sizes()[pair]
@@ -98,3 +67,52 @@ def test_story_lexicons_differ_by_the_withheld_words():
             every.table(source, target).candidates
         )
     assert set(every.sizes()) == {f"en-{code}" for code in CODES if code != "en"}
+
+
+def test_lexicons_are_merged_in_order(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_text(
+        "# provenance: mine, CC0\nen\tde\tapples\tÄppel\nen\tde\tzebra\tStreifenpferd\t0.5\n",
+        encoding="utf-8",
+    )
+    story = load("story")
+    candidates = story.table("en", "de").candidates["apples"]
+    both = load(str(path), "story")
+    assert both.table("en", "de").candidates["apples"] == ("Äppel", *candidates)
+    assert both.table("en", "de").weights == {"zebra": (0.5,)}
+    assert load("story", str(path)).table("en", "de").candidates["apples"] == (
+        *candidates,
+        "Äppel",
+    )
+    assert both.sizes()["en-de"] == story.sizes()["en-de"] + 1
+    assert both.provenance == f"mine.tsv: mine, CC0; {story.provenance}"
+    assert list(both.files) == ["mine.tsv"]
+
+
+def test_no_lexicon_is_an_empty_one():
+    assert load().sizes() == {}
+
+
+def test_induced_lexicon_needs_problems():
+    with pytest.raises(InputError, match="nothing can be induced for en-sw: too few"):
+        load("induced", languages=("en", "sw"))
+
+
+def test_induced_lexicon_covers_the_languages_the_problems_have():
+    words = {"dog": "mbwa", "cat": "paka", "book": "kitabu", "tree": "mti", "box": "sanduku"}
+    problems = [
+        Problem(str(n), {"en": f"the {a} the {b}.", "sw": f"{x} {y}."}, "", "1")
+        for n, ((a, x), (b, y)) in enumerate(
+            (one, other) for one in words.items() for other in words.items() if one != other
+        )
+    ]
+    lexicon = load(
+        "induced",
+        problems=problems,
+        languages=("en", "sw", "zh"),
+        induction=InductionSettings(longest_phrase=1),
+        provenance="made up",
+    )
+    assert lexicon.sizes() == {"en-sw": 5}
+    assert {k: v[0] for k, v in lexicon.table("en", "sw").candidates.items()} == words
+    assert lexicon.provenance == "induced from the training problems (made up) by word alignment"

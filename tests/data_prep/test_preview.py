@@ -96,8 +96,11 @@ def test_preview_prints_what_is_asked_for(dataset, capsys):
     assert printed(language="sw") == ["2/sw"]
     assert printed(recipe="xicl") == ["1/es"]
     assert printed(split="validation") == ["3/en"]
-    with pytest.raises(InputError, match="no group of split 'train' has language 'th'"):
+    message = "no group of split 'train' has language 'th'; languages there: en, es, sw"
+    with pytest.raises(InputError, match=message):
         preview(dataset, 1, language="th")
+    with pytest.raises(InputError, match="did you mean 'instruct'"):
+        preview(dataset, 1, recipe="instrukt")
 
 
 def test_without_a_tokenizer_there_is_no_alignment(tmp_path, capsys):

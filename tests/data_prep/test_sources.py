@@ -1,15 +1,17 @@
-"""Readers keep what is good, count what is not, and never let a question into two splits."""
+"""Readers give what a file holds, and count or name what they cannot use."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.sources import SOURCES, read, rendered, split_answer
+from data_prep.sources import SOURCES, SPLITS, read, split_answer
 from xcot_jax.errors import InputError
 from xcot_jax.settings import PrepSettings, Settings, StorySettings
 
@@ -21,6 +23,15 @@ def row(number, answer="He has 2+1 = <<2+1=3>>3 eggs.\n#### 3", **question):
     return {"id": number, "question": question or {"en": f"Q{number}?"}, "answer": answer}
 
 
+def splits_of(settings):
+    """Everything the source gives, by split, and what it left out."""
+    dropped = Counter()
+    found = SimpleNamespace(**{split: [] for split in SPLITS}, dropped=dropped)
+    for split, problem in read(settings, dropped):
+        getattr(found, split).append(problem)
+    return found
+
+
 @pytest.fixture
 def corpus(tmp_path):
     def read_rows(rows, source="parallel", heldout=0, teacher=True, seed=0, high=("en",)):
@@ -30,7 +41,7 @@ def corpus(tmp_path):
             encoding="utf-8",
         )
         prep = PrepSettings(source=source, path=str(path), heldout=heldout, teacher=teacher)
-        return read(Settings(seed=seed, high_resource=high, prep=prep))
+        return splits_of(Settings(seed=seed, high_resource=high, prep=prep))
 
     return read_rows
 
@@ -69,7 +80,7 @@ def test_parallel_rows_become_problems(corpus):
     assert (first.id, dict(first.question)) == ("7", {"en": "Q?", "sw": "S?"})
     assert (first.rationale, first.answer) == ("He has 2+1 = 3 eggs.", "3")
     assert second.id == "b"
-    assert (found.validation, found.test, found.dropped) == ((), (), {})
+    assert (found.validation, found.test, found.dropped) == ([], [], {})
 
 
 def test_what_is_left_out_is_counted_by_reason(corpus):
@@ -79,20 +90,17 @@ def test_what_is_left_out_is_counted_by_reason(corpus):
             row(2, sw="Swali?"),
             row(3, "No number", en="Q3?"),
             row(4, "#### 4", en="Q4?"),
-            row(5, en="q1? no."),
             row(6, en="Q6?", fr="F?"),
             "",
         ]
     )
     assert [p.id for p in found.train] == ["1", "6"]
     assert found.dropped == {
-        "question: de is a copy of en": 1,
         "question: empty": 1,
         "question: unsupported language ko": 1,
         "problem: no question in en": 1,
         "problem: no final number": 1,
         "problem: no rationale": 1,
-        "problem: repeated train question": 1,
     }
 
 
@@ -142,50 +150,46 @@ def test_held_out_choice_is_seeded_and_stable(corpus):
     assert len(more & chosen(rows)) >= 17
 
 
-def test_no_question_is_in_two_splits_in_any_language(corpus):
-    rows = [row(n, en=f"Q{n}?", sw=f"S{n % 10}  ?") for n in range(40)]
-    found = corpus(rows, heldout=5)
-    held = {(c, rendered(q)) for p in found.validation for c, q in p.question.items()}
-    kept = {(c, rendered(q)) for p in found.train for c, q in p.question.items()}
-    assert held.isdisjoint(kept)
-    assert found.dropped["problem: train question also held out"] == 35 - len(found.train) > 0
+def test_answers_in_other_languages_are_kept_where_they_agree(corpus):
+    answers = {
+        "en": "a\n#### 3",
+        "sw": "b <<1+2=3>>3\n#### 3",
+        "de": "c\n#### 4",
+        "fr": "d",
+        "ko": "e\n#### 3",
+    }
+    (problem,) = corpus([row(1, answers)]).train
+    assert (problem.rationale, dict(problem.rationales)) == ("a", {"sw": "b 3"})
+    assert corpus([row(1, answers)]).dropped == {
+        "rationale: de ends in another number": 1,
+        "rationale: none, or no final number, in fr": 1,
+        "rationale: unsupported language ko": 1,
+    }
 
 
 def test_bad_paths_and_sizes_are_errors(corpus, tmp_path):
     for path, message in (("", "set prep.path"), (str(tmp_path / "none"), "no such file")):
         for source in set(SOURCES) - {"story"}:
             with pytest.raises(InputError, match=message):
-                read(Settings(prep=PrepSettings(source=source, path=path)))
+                splits_of(Settings(prep=PrepSettings(source=source, path=path)))
     with pytest.raises(InputError, match="prep.heldout = 3 leaves no training problem"):
         corpus([row(n) for n in range(3)], heldout=3)
-    with pytest.raises(InputError, match="gives no training problem"):
-        corpus([row(1, "no number")])
 
 
-def test_story_corpus_has_three_disjoint_splits():
+def test_story_corpus_has_three_splits():
     story = StorySettings(high_count=200, low_count=20, heldout_count=30)
-    found = read(Settings(high_resource=("en",), prep=PrepSettings(story=story)))
-    assert len(found.train) > 150
-    assert len(found.validation) == len(found.test) == 30
-    texts = [
-        {rendered(q) for p in split for q in p.question.values()}
-        for split in (found.train, found.validation, found.test)
-    ]
-    assert texts[0].isdisjoint(texts[1] | texts[2])
-    assert texts[1].isdisjoint(texts[2])
-    assert sum("sw" in p.question for p in found.train) == pytest.approx(20, abs=3)
+    found = splits_of(Settings(high_resource=("en",), prep=PrepSettings(story=story)))
+    assert (len(found.train), len(found.validation), len(found.test)) == (200, 30, 30)
+    assert sum("sw" in p.question for p in found.train) == 20
+    assert not found.dropped
 
 
 @needs_real_data
 def test_the_real_corpus_reads_whole():
-    found = read(
-        Settings(
-            high_resource=("en",),
-            prep=PrepSettings(source="parallel", path=str(REAL), heldout=100),
-        )
-    )
+    prep = PrepSettings(source="parallel", path=str(REAL), heldout=100)
+    found = splits_of(Settings(high_resource=("en",), prep=prep))
     assert (len(found.train), len(found.validation)) == (7373, 100)
-    assert all(key.endswith("is a copy of en") for key in found.dropped)
+    assert not found.dropped
     for problem in found.train:
         assert float(problem.answer) == float(problem.answer.replace(",", ""))
         assert "<<" not in problem.rationale

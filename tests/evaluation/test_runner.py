@@ -104,6 +104,23 @@ def test_the_model_is_called_once_with_every_prompt(heldout: Settings) -> None:
     assert calls == [expected]
 
 
+def test_answers_can_be_asked_in_the_questions_language(heldout: Settings) -> None:
+    calls: list[str] = []
+
+    def generate(prompts: Sequence[str]) -> list[Generation]:
+        calls.extend(prompts)
+        return [Generation("5", False, 1)] * len(prompts)
+
+    asked = dataclasses.replace(heldout.eval, answer_in="question")
+    native = dataclasses.replace(heldout, eval=asked)
+    evaluate(generate, native, "heldout", step=1, out_dir=None)
+    names = {"en": "English", "de": "German"}
+    assert [name for name in names.values() if any(f"in {name}:" in call for call in calls)] == [
+        names[code] for code in QUESTIONS if code in names
+    ]
+    assert len(calls) == sum(map(len, QUESTIONS.values()))
+
+
 def test_scores_and_files(heldout: Settings, tmp_path: Path) -> None:
     said = {
         "en": ("The answer is 72.", "It is −3,50", "1.000"),

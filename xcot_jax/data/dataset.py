@@ -74,22 +74,39 @@ def write_dataset(
 ) -> dict[str, int]:
     """Writes groups as a dataset, in place of any that the directory holds.
 
-    Groups stream through, dealt to the shards of their split in turn; the same groups give the same
+    As `write_records`, each group's place being its number in its split.
+    """
+    return write_records(
+        directory,
+        {split: enumerate(map(encode, groups)) for split, groups in splits.items()},
+        shards,
+    )
+
+
+def write_records(
+    directory: epath.PathLike,
+    splits: Mapping[str, Iterable[tuple[int, bytes]]],
+    shards: int | Mapping[str, int] = 1,
+) -> dict[str, int]:
+    """Writes serialised groups as a dataset, in place of any that the directory holds.
+
+    Records stream through to the shards of their split in turn; the same ones give the same
     bytes. Everything is written under temporary names first and the old dataset stays whole until
     then. An interrupted call leaves no shard half-written under its name, and a directory that
     `dataset_info.json` calls complete only if it is.
 
     Args:
       directory: where to; made if need be. Other files in it are left alone.
-      splits: name of each split -> its groups.
-      shards: files a split, for all or by split name (1 where it is not named). A split of fewer
-        groups gets as many files as it has groups.
+      splits: name of each split -> its records, each with its place, in ascending order. The place
+        modulo the number of shards says which shard it goes to; places may be left out.
+      shards: files a split, for all or by split name (1 where it is not named). Shards without
+        records are left out.
 
     Returns:
-      The number of groups written, by split.
+      The number of records written, by split.
 
     Raises:
-      InputError: for a split without groups, a split name that cannot be in a file name, or less
+      InputError: for a split without records, a split name that cannot be in a file name, or less
         than one shard.
     """
     target = local_directory(directory)
@@ -98,7 +115,7 @@ def write_dataset(
         leftover.unlink()
     with contextlib.ExitStack() as stack:
         written: dict[str, list[ShardWriter]] = {}
-        for split, groups in splits.items():
+        for split, records in splits.items():
             if not split.isidentifier():
                 raise InputError(f"split {split!r}: a name of letters, digits and _ is needed")
             count = shards if isinstance(shards, int) else shards.get(split, 1)
@@ -110,8 +127,8 @@ def write_dataset(
                 )
                 for shard in range(count)
             ]
-            for number, group in enumerate(groups):
-                writers[number % count].write(encode(group))
+            for place, record in records:
+                writers[place % count].write(record)
             written[split] = [writer for writer in writers if writer.records]
             if not written[split]:
                 raise InputError(f"{target}: split {split!r} has no groups; leave it out")
@@ -162,6 +179,11 @@ def _commit(directory: Path, written: Mapping[str, list[ShardWriter]]) -> None:
     for split in splits:
         for writer, file in zip(written[split.name], split.files, strict=True):
             writer.commit(directory / file)
+    finish(directory, splits)
+
+
+def finish(directory: Path, splits: Iterable[Split]) -> None:
+    """Writes the schema and, last, the list of splits: from then on the dataset is complete."""
     features().save_config(directory)
     info = dataset_info_pb2.DatasetInfo(
         name=NAME,

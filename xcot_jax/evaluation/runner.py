@@ -16,7 +16,7 @@ from xcot_jax.evaluation.benchmarks import BENCHMARKS, Question, load
 from xcot_jax.evaluation.extraction import last_number, plain, same_number
 from xcot_jax.evaluation.scoring import BenchmarkResult
 from xcot_jax.files import write_whole
-from xcot_jax.prompts import direct_prompt, template
+from xcot_jax.prompts import chosen, direct_prompt, native_prompt
 from xcot_jax.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -96,8 +96,14 @@ def evaluate(
         )
     limit = settings.eval.limit or None
     questions = [q for asked in loaded.by_language.values() for q in asked[:limit]]
-    style = template(settings.prep.template)
-    prompts = [direct_prompt(style, question.question) for question in questions]
+    style = chosen(settings.prep)
+    native = settings.eval.answer_in == "question"
+    prompts = [
+        native_prompt(style, question.question, question.language)
+        if native
+        else direct_prompt(style, question.question)
+        for question in questions
+    ]
     generations = generate(prompts)
     if len(generations) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts were given, {len(generations)} generations came")

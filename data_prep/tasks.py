@@ -1,0 +1,128 @@
+"""What recipes take and give: a task and its context in, a draft of a group out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from data_prep.lexicon import Lexicon
+from data_prep.problems import Problem
+from data_prep.random_cot import Restate
+from xcot_jax import prompts
+from xcot_jax.data.records import View
+from xcot_jax.settings import PrepSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What groups are made with, besides the problem.
+
+    Attributes:
+      seed: seed of everything random.
+      prep: the preparation's settings.
+      teacher: language of teachers, of their demonstrations, and by default the one that is
+        code-switched.
+      high_resource: languages whose questions are not repeated.
+      languages: languages that views are asked in, in the table's order.
+      students: most students of a group.
+      style: the prompt template.
+      weights: recipe name -> its weight in the mixture, those above 0 only.
+      lexicon: translations for code-switching.
+      pool: problems that demonstrations are drawn from.
+      restate: says a question in another language, for Random-CoT.
+    """
+
+    seed: int
+    prep: PrepSettings
+    teacher: str
+    high_resource: tuple[str, ...]
+    languages: tuple[str, ...]
+    students: int
+    style: prompts.Template
+    weights: dict[str, float]
+    lexicon: Lexicon
+    pool: Sequence[Problem]
+    restate: Restate
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A group to be made.
+
+    Attributes:
+      problem: what it is made of.
+      languages: of its students; of its only view, if it stands alone.
+      copy: which repetition of the same languages this is.
+      kind: "parallel" draws among all recipes; "switched" puts the teacher's question into
+        languages the problem lacks; "alone" is a plain question without teacher.
+    """
+
+    problem: Problem
+    languages: tuple[str, ...]
+    copy: int = 0
+    kind: str = "parallel"
+
+    @property
+    def id(self) -> str:
+        """The id of the group: problem, languages, and the copy unless it is the first."""
+        repeated = f"+{self.copy}" if self.copy else ""
+        return f"{self.problem.id}/{'-'.join(self.languages)}{repeated}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a lexicon reached in a view's prompt, and how much of that was switched.
+
+    Attributes:
+      words: words that could have been switched, had the lexicon reached everywhere.
+      covered_words: of these, words the lexicon covers.
+      switched_words: of these, words that were switched.
+      fragments: fragments the lexicon covers.
+    """
+
+    words: int = 0
+    covered_words: int = 0
+    switched_words: int = 0
+    fragments: int = 0
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
+            self.words + other.words,
+            self.covered_words + other.covered_words,
+            self.switched_words + other.switched_words,
+            self.fragments + other.fragments,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """What a recipe makes of a task.
+
+    Attributes:
+      teacher: the teacher's view; not used where groups stand alone.
+      students: the students' views.
+      coverage: of each student; empty if nothing is code-switched.
+      answer: what all views end in; empty: the English rationale and final answer.
+    """
+
+    teacher: View
+    students: tuple[View, ...]
+    coverage: tuple[Coverage, ...] = ()
+    answer: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A way to ask one problem in several languages.
+
+    Attributes:
+      fits: whether the problem can be asked so of students in these languages.
+      make: asks it.
+      alone: whether views cannot share an answer with a teacher.
+    """
+
+    fits: Callable[[Task, Context], bool]
+    make: Callable[[Task, Context, np.random.Generator], Draft]
+    alone: bool = False
