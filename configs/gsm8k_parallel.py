@@ -6,6 +6,23 @@ Set `prep.path` to a parallel JSON Lines file and `eval.mgsm_dir` to a directory
 
 from ml_collections import ConfigDict
 
+NOTES = """\
+Of each quality rule, 50 drops (all, where there are fewer) and 50 keeps of the training file were
+read by one reader; `tests/data_prep/judgements/quality.tsv` holds the judgements.
+
+| rule by itself | dropped of 52,054 translations | drops right | keeps right |
+|:--|--:|--:|--:|
+| untranslated | 696 | 50 of 50 | 50 of 50 |
+| wrong_language | 695 | 50 of 50 | 50 of 50 |
+| numbers | 210 | 46 of 50 | 50 of 50 |
+| length_ratio | 45 | 45 of 45 | 50 of 50 |
+| duplicate, contamination | 0 | | |
+
+The four wrong drops: 52 weeks said as a year (twice), "the 3 of them", "3 wands, one and two". Of
+14,223 translations in which one number was changed at random, `numbers` refuses 93 %; of 39,048
+shown under another language's name, `wrong_language` refuses all. The 23,716 calculator marks of
+the rationales are well-formed and stripped."""
+
 
 def get_config() -> ConfigDict:
     return ConfigDict(
@@ -17,6 +34,7 @@ def get_config() -> ConfigDict:
                 "provenance": (
                     "GSM8K (OpenAI, MIT); machine translations of MGSM8KInstruct (MathOctopus, MIT)"
                 ),
+                "notes": NOTES,
                 "heldout": 200,
                 "mixture": {"instruct": 1.0, "xicl": 1.0, "random_cot": 1.0},
                 "xicl": {"lexicon": ("induced",), "rate": 0.5, "demonstrations": 1},

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+# JAX is imported where it is needed: workers of a benchmark import this file too.
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -19,6 +19,8 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
 
     Each call runs once before, to compile; results are waited for.
     """
+    import jax
+
     for call in calls.values():
         jax.block_until_ready(call())
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -64,6 +66,8 @@ def write(path: Path | None, figures: Mapping[str, float], details: Mapping[str,
     for name, value in figures.items():
         print(f"{name} = {value:.4g}")
     if path:
+        import jax
+
         device = jax.devices()[0].device_kind
         record = {
             "figures": dict(figures),

@@ -32,15 +32,17 @@ MIXTURES = {
     "instruct": MixtureSettings(instruct=1.0),
     "xicl + random_cot": MixtureSettings(instruct=0.0, xicl=1.0, random_cot=1.0),
 }
+COPIES = 3  # Of each question, so that starting workers counts as it does in a large run.
 SMALL, LARGE = 10_000, 1_000_000
 
 
-def settings(problems: Path | None, mixture: str) -> Settings:
+def settings(problems: Path | None, mixture: str, copies: int = COPIES) -> Settings:
     """The run that is measured; code-switching takes the embedded lexicon, into all languages."""
     prep = PrepSettings(
         source="parallel" if problems else "story",
         path=str(problems or ""),
         mixture=MIXTURES[mixture],
+        repeat_low_resource=copies,
         xicl=XiclSettings(demonstrations=1),
         story=StorySettings(high_count=5_000, low_count=5_000, heldout_count=0),
     )
@@ -102,7 +104,7 @@ def enlarged(problems: list[Problem], groups: int) -> Iterator[dict[str, Any]]:
 
 def peak_memory(problems: Path | None, groups: int, directory: Path) -> dict[str, float]:
     """Peak resident bytes of a whole run of the command, of the larger of its processes."""
-    run = settings(problems, "instruct")
+    run = settings(problems, "instruct", copies=1)
     source = [problem for _, problem in sources.read(run, Tally().dropped)]
     path = directory / f"{groups}.jsonl"
     with path.open("w", encoding="utf-8") as file:
