@@ -13,13 +13,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep import quality
 from data_prep.groups import make_group, plan
 from data_prep.making import Work
+from data_prep.quality import contradiction
 from data_prep.random_cot import NotRestatedError
+from data_prep.translation.cache import Cache
 from data_prep.translation.requests import Request
 from data_prep.translation.stage import Translations
-from xcot_jax.settings import Settings
+from xcot_jax.settings import QualitySettings, Settings
 
 BACKEND = "model"
 
@@ -38,7 +39,8 @@ def restater(settings: Settings, works: dict[str, Work], cache: Path) -> dict[st
     with Translations.open(settings, cache, BACKEND) as translations:
         for split, work in works.items():
             translations.make(_drawn(work), f"restate {split}")
-    restate = _Lookup(settings, cache)
+        # By what it is now: the run may be training on, and save a newer checkpoint.
+        restate = _Lookup(cache, translations.identity, prep.quality)
     return {
         split: dataclasses.replace(work, context=dataclasses.replace(work.context, restate=restate))
         for split, work in works.items()
@@ -66,20 +68,21 @@ def _drawn(work: Work) -> Iterator[Request]:
 class _Lookup:
     """Finds restated questions in the cache; may be sent to other processes."""
 
-    settings: Settings
     cache: Path
+    identity: str
+    quality: QualitySettings
 
     def __call__(self, question: Mapping[str, str], asked_in: str, into: str) -> str:
         text = question[asked_in]
-        found = _opened(self.settings, self.cache).find(Request(text, asked_in, into))
+        found = _opened(self.cache, self.identity).find(Request(text, asked_in, into))
         if found is None:
             raise NotRestatedError(f"the model did not restate it in {into}")
-        wrong = quality.contradiction(found, into, text, asked_in, self.settings.prep.quality)
+        wrong = contradiction(found, into, text, asked_in, self.quality)
         if wrong is not None:
             raise NotRestatedError(f"the model's restatement in {into} fails {wrong[0]}")
         return found
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(settings: Settings, cache: Path) -> Translations:
-    return Translations.open(settings, cache, BACKEND)
+def _opened(cache: Path, identity: str) -> Cache:
+    return Cache(cache, BACKEND, identity)

@@ -71,6 +71,11 @@ class Translations:
         """Raises InputError if the back end cannot translate between these languages."""
         self._backend.check(source, target)
 
+    @property
+    def identity(self) -> str:
+        """What the translations depend on besides the requests: under this the cache has them."""
+        return self._backend.identity
+
     def find(self, request: Request) -> str | None:
         """The translation of a request, if it was made."""
         return self._cache.find(request) if _storable(request.text) else None
