@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["xcot_jax", "xcot_jax.*", "data_prep", "data_prep.*"]),
-    package_data={"data_prep": ["*.npy", "*.html", "page/*"]},
+    package_data={"data_prep.quality": ["*.npy"], "data_prep.preview": ["assets/*"]},
     entry_points={"console_scripts": ["xcot=xcot_jax.cli:main"]},
     install_requires=[
         "jax>=0.10,<0.12",

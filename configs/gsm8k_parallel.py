@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 NOTES = """\
 Of each quality rule, 50 drops (all, where there are fewer) and 50 keeps of the training file were
-read by one reader; `tests/data_prep/judgements/quality.tsv` holds the judgements.
+read by one reader; `tests/data_prep/quality/judgements.tsv` holds the judgements.
 
 | rule by itself | dropped of 52,054 translations | drops right | keeps right |
 |:--|--:|--:|--:|

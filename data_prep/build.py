@@ -25,8 +25,8 @@ from typing import Any
 from data_prep import corpus, data_card, identity, making, runners
 from data_prep.card_page import markdown
 from data_prep.groups import check, make_context
-from data_prep.lexicon import Lexicon, build_lexicon, load_lexicon
-from data_prep.lexicon_files import write_lexicon
+from data_prep.lexicons.files import write_lexicon
+from data_prep.lexicons.lexicon import Lexicon, build_lexicon, load_lexicon
 from data_prep.making import Job, Order, Work
 from data_prep.problems import Problem
 from data_prep.restating import restater

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import regex
 
-from data_prep.lexicon import WORD, Lexicon, Table, phrase_key, word_key
+from data_prep.lexicons.lexicon import WORD, Lexicon, Table, phrase_key, word_key
 from xcot_jax.data.records import Switch
 from xcot_jax.languages import language
 

@@ -18,9 +18,10 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from data_prep import quality, sources, store, workers
+from data_prep import sources, store, workers
 from data_prep.problems import Problem, to_line
-from data_prep.quality import Drop
+from data_prep.quality import filters
+from data_prep.quality.filters import Drop
 from data_prep.store import ProblemStore
 from data_prep.translation import stage as translation
 from xcot_jax.errors import InputError
@@ -131,7 +132,7 @@ class _Sieve:
 
     def __init__(self, settings: Settings, found: Mapping[str, ProblemStore]) -> None:
         generated = sources.SOURCES[settings.prep.source].generated
-        self.filter = None if generated else quality.Filter(settings)
+        self.filter = None if generated else filters.Filter(settings)
         self.found = found
         self.workers = settings.prep.workers
         # Problems are numbered through, held-out splits first.
@@ -216,13 +217,13 @@ class _Tally:
             if len(self._examples[drop.rule]) < self._quality.examples:
                 self._examples[drop.rule].append(row)
 
-    def card(self, sieve: quality.Filter | None) -> dict[str, Any]:
+    def card(self, sieve: filters.Filter | None) -> dict[str, Any]:
         """What each rule looked at and dropped, with examples; nothing without a filter."""
         if sieve is None:
             return {}
         rules = {
             rule: {
-                "meaning": quality.RULES[rule].meaning,
+                "meaning": filters.RULES[rule].meaning,
                 "checked": self._checked[rule],
                 "dropped": dict(sorted(self._by_rule[rule].items())),
                 "examples": self._examples[rule],

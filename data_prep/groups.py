@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import random_cot
-from data_prep.lexicon import Lexicon
+from data_prep.lexicons.lexicon import Lexicon
 from data_prep.problems import Problem
 from data_prep.recipes import RECIPES
 from data_prep.tasks import Context, Coverage, Task

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data_prep.groups import make_group, plan
 from data_prep.making import Work
-from data_prep.quality import contradiction
+from data_prep.quality.filters import contradiction
 from data_prep.random_cot import NotRestatedError
 from data_prep.translation.cache import Cache
 from data_prep.translation.requests import Request

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from data_prep import story_problems
-from data_prep.numbers import strip_calculator_marks
 from data_prep.problems import Problem
+from data_prep.quality.numbers import strip_calculator_marks
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 from xcot_jax.settings import Settings

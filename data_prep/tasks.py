@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_prep.lexicon import Lexicon
+from data_prep.lexicons.lexicon import Lexicon
 from data_prep.problems import Problem
 from data_prep.random_cot import Restate
 from xcot_jax import prompts

@@ -90,11 +90,11 @@ def _preview_arguments(parser: argparse.ArgumentParser) -> None:
 def _preview(options: argparse.Namespace, _: list[str]) -> None:
     asked = {name: getattr(options, name) for name in ("tokenizer", "language", "recipe")}
     if options.html:
-        from data_prep.preview_page import COUNT, write_page
+        from data_prep.preview.page import COUNT, write_page
 
         write_page(options.directory, options.html, options.count or COUNT, **asked)
     else:
-        from data_prep.preview import preview
+        from data_prep.preview.terminal import preview
 
         preview(options.directory, options.count or 5, **asked)
 

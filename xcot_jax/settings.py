@@ -124,7 +124,7 @@ class QualitySettings:
             "duplicate",
             "contamination",
         ),
-        "rules of data_prep.quality.RULES that apply, in this order",
+        "rules of data_prep.quality.filters.RULES that apply, in this order",
         choices=(
             "untranslated",
             "wrong_language",

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.lexicon [--targets=es,sw] [--json=FILE]
 
-Induces English lexicons from the parallel GSM8K training problems and looks up the words that were
-judged by hand (`tests/data_prep/judgements/lexicon.tsv`): for each language a random 100 of the 500
-most frequent English content words that have a translation. A word whose first translation is not
+Induces English lexicons from the parallel GSM8K training problems and looks up the words judged by
+hand (`tests/data_prep/lexicons/judgements.tsv`): for each language a random 100 of the 500 most
+frequent English content words that have a translation. A word whose first translation is not
 judged right, or that has none any more, counts as wrong. `--sample` prints a new draw of
 such words with their first translations, to be judged.
 
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.bitext import read_side
-from data_prep.induction import induce
-from data_prep.lexicon import Entry
+from data_prep.lexicons.bitext import read_side
+from data_prep.lexicons.induction import induce
+from data_prep.lexicons.lexicon import Entry
 from data_prep.problems import Problem
 from tests.benchmarks import measuring
 from xcot_jax.languages import CODES
@@ -32,7 +32,7 @@ from xcot_jax.settings import InductionSettings
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared/data/gsm8k_parallel/train.jsonl"
-JUDGEMENTS = ROOT / "tests/data_prep/judgements/lexicon.tsv"
+JUDGEMENTS = ROOT / "tests/data_prep/lexicons/judgements.tsv"
 # Least share of first translations that are right.
 TARGETS = {"es": 0.85, "de": 0.85, "fr": 0.85, "sw": 0.70, "zh": 0.70, "ru": 0.85}
 FREQUENT, SAMPLE = 500, 100

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.code_switch import code_switch, fragments, restore, shifted
-from data_prep.lexicon import Entry, build_lexicon
+from data_prep.lexicons.lexicon import Entry, build_lexicon
 
 ENGLISH = {
     "apples": "matofaa",

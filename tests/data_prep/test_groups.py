@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_prep.code_switch import restore
 from data_prep.groups import make_context, make_group, plan
-from data_prep.lexicon import Entry, build_lexicon
+from data_prep.lexicons.lexicon import Entry, build_lexicon
 from data_prep.problems import Problem
 from data_prep.recipes import RECIPES
 from xcot_jax import prompts

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from data_prep.build import build
-from tests.data_prep.test_translation_model import run, settings  # noqa: F401
+from tests.data_prep.translation.test_model import run, settings  # noqa: F401
 from xcot_jax.data.source import GroupSource
 from xcot_jax.settings import MixtureSettings, RandomCotSettings
 
