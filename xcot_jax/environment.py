@@ -22,7 +22,9 @@ REQUIRED = (
 OPTIONAL = {
     "libtpu": "TPU: pip install 'xcot-jax[tpu]'",
     "jax-cuda12-plugin": "NVIDIA GPU: pip install 'xcot-jax[cuda]'",
-    "torch": "tests against transformers: pip install 'xcot-jax[test]'",
+    "openai": "translation by chat endpoints: pip install 'xcot-jax[openai]'",
+    "torch": "translation by NLLB or MADLAD-400: pip install 'xcot-jax[seq2seq]'",
+    "apache-beam": "preparing on clusters: pip install 'xcot-jax[beam]'",
     "tensorflow": "reading the records with TensorFlow: pip install 'xcot-jax[test]'",
 }
 
