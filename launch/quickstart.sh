@@ -60,7 +60,8 @@ status() {
     if [ -f "$OUT/$name/eval/results.json" ]; then
       line+="  $name: done"
     elif last="$(tail -n 1 "$OUT/$name/metrics.jsonl" 2>/dev/null)"; then
-      line+="  $name: $(sed -E 's/.*"step": ([0-9]+).*"ce": ([0-9]+\.?[0-9]{0,2}).*/step \1, CE \2/' <<<"$last")"
+      line+="  $name: $(sed -E 's/.*"step": ([0-9]+).*"ce": ([0-9.e+-]+).*/\1 \2/' <<<"$last" |
+        awk '{ printf "step %d, CE %.2f", $1, $2 }')"
     fi
   done
   echo "[$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))]$line"
