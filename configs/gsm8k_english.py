@@ -9,6 +9,7 @@ def get_config() -> ConfigDict:
     config.name = "English-only SFT"
     config.prep.languages = ("en",)
     config.prep.teacher = False
+    config.prep.notes = ""
     config.prep.mixture = ConfigDict({"instruct": 1.0})
     config.data.dir = "runs/gsm8k_english/data"
     config.loss.beta = 0.0

@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config = parallel()
     config.name = "MathOctopus"
     config.prep.teacher = False
+    config.prep.notes = config.prep.provenance = ""
     config.prep.mixture = ConfigDict({"instruct": 0.0, "native": 1.0})
     config.prep.template = "mathoctopus"
     config.data.dir = "runs/gsm8k_mathoctopus/data"

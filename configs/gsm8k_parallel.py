@@ -1,5 +1,7 @@
 """The real run: parallel GSM8K, instruction and code-switched data, distilled from English.
 
+For other problems than those of `NOTES`, set `prep.provenance` and `prep.notes` anew.
+
 Set `prep.path` to a parallel JSON Lines file and `eval.mgsm_dir` to a directory of MGSM's
 `mgsm_<code>.tsv` files.
 """
@@ -7,8 +9,10 @@ Set `prep.path` to a parallel JSON Lines file and `eval.mgsm_dir` to a directory
 from ml_collections import ConfigDict
 
 NOTES = """\
-Of each quality rule, 50 drops (all, where there are fewer) and 50 keeps of the training file were
-read by one reader; `tests/data_prep/quality/judgements.tsv` holds the judgements.
+Of GSM8K's training questions joined with MGSM8KInstruct's translations (a file with the SHA-256
+5b674d5efee096aa89066866cc0e686de964cdf942f46f63563ae087f72c4655)
+50 drops of each quality rule (all, where there are fewer) and 50 keeps were read by one reader;
+`tests/data_prep/quality/judgements.tsv` holds the judgements.
 
 | rule by itself | dropped of 52,054 translations | drops right | keeps right |
 |:--|--:|--:|--:|

@@ -51,7 +51,7 @@ def run(job: Job, tally: Tally, options: Sequence[str]) -> None:
             assert isinstance(store, ProblemStore)
             _upload(store.path, _problems_address(target, store))
     chunks = [part for order in job.orders.values() for part in order.chunks(CHUNK)]
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+    with _pipeline(options) as pipeline:
         made = (
             pipeline
             | "Chunks" >> beam.Create(chunks)
@@ -73,6 +73,13 @@ def run(job: Job, tally: Tally, options: Sequence[str]) -> None:
     tally.update(_kept(_join(target, ".counts")))
     written: dict[_Key, tuple[int, int]] = dict(_kept(_join(target, ".lengths")))
     dataset.finish(job.directory, [_named(split, written, target) for split in job.works])
+
+
+def _pipeline(options: Sequence[str]) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(options=PipelineOptions(list(options)))
+    except (ValueError, SystemExit) as error:  # The latter from its parser of options.
+        raise InputError(f"--beam-options={' '.join(options)}: {error}") from error
 
 
 def publish(directory: Path, address: str) -> None:

@@ -26,7 +26,7 @@ from data_prep import corpus, data_card, identity, making, runners
 from data_prep.card_page import markdown
 from data_prep.groups import check, make_context
 from data_prep.lexicons.files import write_lexicon
-from data_prep.lexicons.lexicon import Lexicon, build_lexicon, load_lexicon
+from data_prep.lexicons.lexicon import Lexicon, build_lexicon, check_names, load_lexicon
 from data_prep.making import Job, Order, Work
 from data_prep.problems import Problem
 from data_prep.restating import restater
@@ -77,11 +77,14 @@ def build(
         already.
     """
     check(settings)
+    check_names(settings)
+    if runner_options and runner == "local":
+        raise InputError(f"options {' '.join(runner_options)} are for --runner=beam")
     run: _Run = functools.partial(runners.find(runner), options=runner_options)
     inputs = identity.inputs(settings)
     if "://" in str(out) and runner == "beam":
         return _build_at(str(out), settings, inputs, run)
-    out = dataset.local_directory(out)
+    out = dataset.local_directory(out).resolve()  # Through links: it is renamed into place.
     card = _already_there(settings, out, inputs)
     if card is not None:
         print(f"{out}: already there, made with the same settings and inputs")

@@ -178,7 +178,7 @@ def _provenance(card: _Card) -> Iterator[str]:
         yield f"- Translations: {card['translation']['provenance']}"
     yield f"- Lexicon: {card['lexicon']['provenance']}"
     for key, digest in card["inputs"].items():
-        yield f"- `{key}`: SHA-256 {digest}"
+        yield f"- `{key}`: {'SHA-256 ' if len(digest) == 64 else ''}{digest}"
     yield f"- Settings: `config.json`, SHA-256 of what matters {card['settings_sha256']}"
 
 

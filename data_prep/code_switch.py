@@ -2,8 +2,9 @@
 
 What is never touched, so that the problem stays the same problem:
 
-- numbers: anything with a digit, and the number words of `NUMBER_WORDS`;
+- numbers: anything with a digit, and number words;
 - maths: a word that has an operator in it or stands beside one ("total = 5 * price", "x - y");
+- abbreviations and addresses with points inside ("a.m.");
 - names: the protected words, and capitalised words that do not begin a sentence, there and where
   they do begin one ("Mark has ... does Mark"). German is excepted: it capitalises every noun.
 
@@ -15,12 +16,14 @@ text no space is added.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import regex
 
 from data_prep.lexicons.lexicon import WORD, Lexicon, Table, phrase_key, word_key
+from data_prep.quality import number_words, numbers
 from xcot_jax.data.records import Switch
 from xcot_jax.languages import language
 
@@ -31,12 +34,14 @@ thousand million billion dozen third thirds fourth fourths fifth fifths sixth si
 sevenths eighth eighths ninth ninths tenth tenths
 """
 
-# Spelt-out numbers and fractions, by source language; without a row, only digits count as numbers.
+# Languages whose number words are just these; of the others, all that may be read as a number.
 NUMBER_WORDS: dict[str, frozenset[str]] = {"en": frozenset(_ENGLISH_NUMBERS.split())}
 
 _CAPITALISED_NOUNS = frozenset({"de"})
 _CHUNK = regex.compile(r"\S+")
 _MATHS = regex.compile(r"[\p{N}=+*/^<>\\_{}|~×÷√≤≥≠%]")
+# Abbreviations and addresses: "a.m.", "www.the.com".
+_DOTTED = regex.compile(r"\p{L}\.\p{L}")
 _OPERATOR = regex.compile(r"[=+*/^<>×÷≤≥≠]+")
 _DASH = regex.compile(r"[-−–]")
 # In an unspaced script: numbers, Latin words and formulas, with what holds them together.
@@ -197,7 +202,7 @@ def fragments(
         return []
     if language(source).spaced:
         return list(_spaced(_words(text, source, frozenset(protected)), table, source))
-    return list(_unspaced(text, table, protected))
+    return list(_unspaced(text, table, source, protected))
 
 
 def _spaced(runs: list[list[_Word]], table: Table, source: str) -> Iterator[Fragment]:
@@ -223,7 +228,17 @@ def _spaced(runs: list[list[_Word]], table: Table, source: str) -> Iterator[Frag
                 at += 1
 
 
-def _unspaced(text: str, table: Table, protected: Collection[str]) -> Iterator[Fragment]:
+@functools.lru_cache(maxsize=1 << 16)
+def is_number(word: str, language: str) -> bool:
+    """Whether a word, as `word_key` gives it, spells out a number."""
+    if language in NUMBER_WORDS:
+        return not NUMBER_WORDS[language].isdisjoint((word, *word.split("-")))
+    return bool(number_words.values(word, language, numbers.readings))
+
+
+def _unspaced(
+    text: str, table: Table, source: str, protected: Collection[str]
+) -> Iterator[Fragment]:
     fixed = bytearray(len(text))
     for match in _FOREIGN.finditer(text):
         fixed[match.start() : match.end()] = b"\1" * (match.end() - match.start())
@@ -238,8 +253,9 @@ def _unspaced(text: str, table: Table, protected: Collection[str]) -> Iterator[F
         for size in range(longest, 0, -1):
             end = at + size
             whole = end == len(text) or not _MARK.match(text[end])
-            if whole and not any(fixed[at:end]) and text[at:end] in table.candidates:
-                key = text[at:end]
+            key = text[at:end]
+            known = key in table.candidates and not is_number(key, source)
+            if whole and known and not any(fixed[at:end]):
                 candidates, weights = table.candidates[key], table.weights.get(key, ())
                 yield Fragment(at, end, candidates, size, weights=weights)
                 at = end
@@ -253,12 +269,11 @@ def _words(text: str, source: str, protected: frozenset[str]) -> list[list[_Word
     chunks = [(m.start(), m.group()) for m in _CHUNK.finditer(text)]
     words: list[_Word] = []
     inner_capitals: set[str] = set()
-    numbers = NUMBER_WORDS.get(source, frozenset())
     names = protected.union(*(WORD.findall(name) for name in protected))
     for index, (start, chunk) in enumerate(chunks):
         if chunk.isalpha():
             spans = [(start, start + len(chunk), chunk)]
-        elif _MATHS.search(chunk):
+        elif _MATHS.search(chunk) or _DOTTED.search(chunk):
             words.append(_Word(start, start + len(chunk), "", True))
             continue
         else:
@@ -266,8 +281,7 @@ def _words(text: str, source: str, protected: frozenset[str]) -> list[list[_Word
         for begin, end, word in spans:
             key = word_key(word)
             base = _base(word)
-            fixed = base in names or word in names or key in numbers
-            fixed = fixed or any(part in numbers for part in key.split("-"))
+            fixed = base in names or word in names or is_number(key, source)
             capital = word[0].isupper()
             if capital and not _begins_sentence(text, begin):
                 capital = False

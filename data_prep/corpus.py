@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import sources, store, workers
+from data_prep.names import named
 from data_prep.problems import Problem, to_line
 from data_prep.quality import filters
 from data_prep.quality.filters import Drop
@@ -152,7 +153,7 @@ class _Sieve:
                 repeated[code] = first
         if self.filter is None:
             return Sifted(problem, (), Counter())
-        kept, drops, checked = self.filter(problem, repeated)
+        kept, drops, checked = self.filter(named(problem), repeated)
         return Sifted(kept, tuple(drops), checked)
 
 

@@ -68,6 +68,11 @@ def check(settings: Settings) -> None:
             "prep.xicl.side = 'demonstrations' with prep.xicl.demonstrations = 0 switches nothing; "
             "ask for at least 1, or for another side"
         )
+    if prep.quality.shortest > prep.quality.longest:
+        raise InputError(
+            f"prep.quality.shortest = {prep.quality.shortest} is above prep.quality.longest = "
+            f"{prep.quality.longest}: every translation would be dropped"
+        )
     prompts.chosen(prep)
 
 

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_prep.translation.model import TrainedModel
+from data_prep.translation.seq2seq import checkpoint_digest
 from xcot_jax.settings import Settings
 
 # Of `prep`, what changes how the work is done and not what comes out.
@@ -60,7 +62,21 @@ def inputs(settings: Settings) -> dict[str, str]:
         key: [path for name in names if name for path in _files(Path(name).expanduser())]
         for key, names in named.items()
     }
-    return {key: _digest(paths) for key, paths in found.items() if paths}
+    digests = {key: _digest(paths) for key, paths in found.items() if paths}
+    return digests | _checkpoints(settings)
+
+
+def _checkpoints(settings: Settings) -> dict[str, str]:
+    """What tells apart the models whose translations are used: of a run, its newest checkpoint."""
+    prep = settings.prep
+    found = {}
+    restated = prep.mixture.random_cot > 0 and prep.random_cot.translations == "model"
+    if prep.translate.backend == "model" or restated:
+        found["prep.translate.workdir"] = TrainedModel(settings).identity
+    checkpoint = Path(prep.translate.seq2seq.checkpoint).expanduser()
+    if prep.translate.backend == "seq2seq" and checkpoint.is_dir():
+        found["prep.translate.seq2seq.checkpoint"] = checkpoint_digest(str(checkpoint))
+    return found
 
 
 def _files(path: Path) -> list[Path]:

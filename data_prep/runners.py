@@ -21,8 +21,6 @@ class Runner(Protocol):
 
 def local(job: Job, tally: Tally, workers: int, options: Sequence[str] = ()) -> None:
     """Makes groups in processes of this machine and writes them as they come."""
-    if options:
-        raise InputError(f"options {' '.join(options)} are for --runner=beam")
     records = make(job.works, job.orders, workers, tally)
     dataset.write_records(job.directory, records, job.shard_counts)
 

@@ -93,7 +93,8 @@ SOURCES: dict[str, Source] = {
     "gsm8k": Source(read_gsm8k),
 }
 
-_FINAL = re.compile(r"(?:^|\s)####[ \t]*\$?(-?[\d,]*\.?\d+)\.?[ \t]*$")
+_NUMBER = r"-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+_FINAL = re.compile(rf"(?:^|\s)####[ \t]*\$?({_NUMBER})\.?[ \t]*$")
 
 
 def split_answer(text: str) -> tuple[str, str] | None:
@@ -121,13 +122,21 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
       InputError: naming the line that is not JSON.
     """
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}:{number}: not valid JSON: {error}") from error
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield number, json.loads(text)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}:{number}: not UTF-8 ({error.reason}); convert or unpack the file"
+                ) from error
+            except json.JSONDecodeError as error:
+                where = f"{error.msg} at character {error.colno}"
+                raise InputError(f"{path}:{number}: not valid JSON: {where}") from error
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}:{number}: cannot be read as JSON: {error}") from error
 
 
 # A row's id (None: its place in the file), questions, and answer texts by language.
@@ -169,11 +178,11 @@ def _last_held_out(
             ranks.append(_rank(settings.seed, name))
     _refuse_repeated_ids(path, parse, np.asarray(ids))
     heldout = settings.prep.heldout
-    if heldout >= max(len(ranks), 1):
+    if ranks and heldout >= len(ranks):
         raise InputError(
             f"prep.heldout = {heldout} leaves no training problem: {path} has {len(ranks)}"
         )
-    return int(np.sort(np.asarray(ranks))[heldout - 1]) if heldout else -1
+    return int(np.sort(np.asarray(ranks))[heldout - 1]) if ranks and heldout else -1
 
 
 def _refuse_repeated_ids(path: Path, parse: Callable[[Any], _Row], ids: np.ndarray) -> None:
@@ -191,7 +200,8 @@ def _refuse_repeated_ids(path: Path, parse: Callable[[Any], _Row], ids: np.ndarr
 
 
 def _name(identifier: Any, number: int) -> str:
-    return str(number - 1 if identifier is None else identifier)
+    name = str(number - 1 if identifier is None else identifier)
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _problem(
@@ -225,7 +235,7 @@ def _usable(questions: Mapping[str, str], dropped: Counter[str]) -> dict[str, st
     kept: dict[str, str] = {}
     for code, text in questions.items():
         if code not in CODES:
-            dropped[f"question: unsupported language {code}"] += 1
+            dropped[f"question: unsupported language {_printable(code)}"] += 1
         elif not text.strip():
             dropped["question: empty"] += 1
         else:
@@ -241,7 +251,7 @@ def _rationales(answers: Mapping[str, str], answer: str, dropped: Counter[str]) 
         if code == "en":
             continue
         if code not in CODES:
-            dropped[f"rationale: unsupported language {code}"] += 1
+            dropped[f"rationale: unsupported language {_printable(code)}"] += 1
         elif parts is None or not parts[0]:
             dropped[f"rationale: none, or no final number, in {code}"] += 1
         elif float(parts[1]) != float(answer):
@@ -278,15 +288,23 @@ def _fields(row: Any, names: Iterable[str]) -> dict[str, Any]:
     return row
 
 
+def _printable(code: str) -> str:
+    return code if code.isascii() and code.isprintable() else ascii(code)
+
+
 def _texts(value: Any, name: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise _BadRow(f'"{name}" is not an object of language -> text')
-    return value
+    return {code: _text(text, name) for code, text in value.items()}
 
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise _BadRow(f'"{name}" is {type(value).__name__}, not a text')
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _BadRow(f'"{name}" is not valid Unicode: it has a lone surrogate') from None
     return value
 
 

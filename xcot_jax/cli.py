@@ -63,8 +63,13 @@ def _prep_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _prep(options: argparse.Namespace, overrides: list[str]) -> None:
     from data_prep.build import build
+    from xcot_jax.errors import InputError
 
-    build(_load(options, overrides), options.out, options.runner, shlex.split(options.beam_options))
+    try:
+        beam_options = shlex.split(options.beam_options)
+    except ValueError as error:
+        raise InputError(f"--beam-options={options.beam_options}: {error}") from error
+    build(_load(options, overrides), options.out, options.runner, beam_options)
 
 
 def _count(text: str) -> int:

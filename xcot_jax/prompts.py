@@ -101,7 +101,7 @@ def chosen(prep: PrepSettings) -> Template:
         return style
     try:
         words.format(question="", language="")
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise InputError(f"prep.random_cot.prompt: {error} in braces is not known") from error
     if "{question}" not in words or "{language}" not in words or not words.endswith("\n"):
         raise InputError(

@@ -117,21 +117,21 @@ class QualitySettings:
 
     rules: tuple[str, ...] = setting(
         (
+            "contamination",
             "untranslated",
             "wrong_language",
             "numbers",
             "length_ratio",
             "duplicate",
-            "contamination",
         ),
         "rules of data_prep.quality.filters.RULES that apply, in this order",
         choices=(
+            "contamination",
             "untranslated",
             "wrong_language",
             "numbers",
             "length_ratio",
             "duplicate",
-            "contamination",
         ),
         empty=True,
     )

@@ -103,6 +103,8 @@ def read_lexicon(path: Path) -> Lexicon:
             entries = list(read(reading))
         except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{path}: after line {reading.number}: {error}") from error
+        except (TypeError, AttributeError, UnicodeEncodeError) as error:
+            raise reading.bad(f"a field is not what the format says ({error})") from error
     if not entries:
         raise InputError(f"{path}: no entry in this lexicon; left out: {dict(reading.left_out)}")
     said = " ".join(reading.provenance) or "not said"

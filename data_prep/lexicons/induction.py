@@ -17,8 +17,9 @@ import numpy as np
 from data_prep.code_switch import NUMBER_WORDS
 from data_prep.lexicons import alignment
 from data_prep.lexicons.bitext import Bools, Ints, Side, read_bitext
-from data_prep.lexicons.lexicon import Entry, Lexicon, build_lexicon, word_key
+from data_prep.lexicons.lexicon import WORD, Entry, Lexicon, build_lexicon, word_key
 from data_prep.lexicons.phrase_pairs import PhrasePairs, phrase_pairs, windows
+from data_prep.names import all_names
 from data_prep.problems import Problem
 from data_prep.quality import number_words
 from data_prep.quality.numbers import readings
@@ -103,11 +104,17 @@ def induced_lexicon(settings: Settings, problems: Iterable[Problem]) -> Lexicon:
     sources = prep.induction.sources or prep.xicl.sources or settings.high_resource[:1]
     entries: list[Entry] = []
     left_out: Counter[str] = Counter()
+    names = all_names(problems)
     pairs = [(s, target) for s in sources for target in prep.languages if target != s]
     for source, target in pairs:
         found = induce(problems, source, target, prep.induction)
-        entries += found.entries
         left_out.update(found.left_out)
+        for entry in found.entries:
+            reason = _unfit(entry, names)
+            left_out[reason] += bool(reason)
+            if not reason:
+                entries.append(entry)
+    del left_out[""]
     if not entries:
         raise InputError(
             'prep.xicl.lexicon has "induced", but nothing can be induced for '
@@ -145,6 +152,16 @@ def _phrase_pairs(left: Side, right: Side, links: tuple[Ints, Ints], longest: in
         windows(left, numbers[0] | spelt | left.names(), ours, theirs, longest, whole=True),
         windows(right, numbers[1] | right.names(), theirs, ours, longest, whole=False),
     )
+
+
+def _unfit(entry: Entry, names: frozenset[str]) -> str:
+    """Why code-switching must not use an entry, in words; empty if it may."""
+    ones = {Fraction(1)} if entry.source in NUMBER_WORDS else set()  # "a", "one time"
+    if number_words.values(entry.phrase, entry.source, readings) - ones:
+        return "induction: phrase that may speak of a number, such as twice"
+    if not names.isdisjoint((*WORD.findall(entry.phrase), *WORD.findall(entry.translation))):
+        return "induction: phrase pair with a name"
+    return ""
 
 
 def _spelt_numbers(side: Side) -> Bools:

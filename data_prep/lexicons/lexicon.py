@@ -16,6 +16,7 @@ import regex
 
 from data_prep import story_problems
 from data_prep.problems import Problem
+from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES, LANGUAGES, language
 from xcot_jax.settings import Settings
 
@@ -180,6 +181,25 @@ def story_lexicon(settings: Settings, *, seen_only: bool = False) -> Lexicon:
     ]
     words = "the embedded corpus's words" + (", without the withheld ones" if seen_only else "")
     return build_lexicon(entries, words)
+
+
+BUILT_IN = ("story", "story-seen", "induced")
+
+
+def check_names(settings: Settings) -> None:
+    """Checks, before anything is read, that the lexicons the settings name are there.
+
+    Raises:
+      InputError: for a file that is not.
+    """
+    prep = settings.prep
+    if prep.mixture.xicl > 0 or prep.tokenizer.train:
+        for name in prep.xicl.lexicon:
+            if name not in BUILT_IN and not Path(name).expanduser().exists():
+                raise InputError(
+                    f"prep.xicl.lexicon = {name}: no such file or directory, nor one of "
+                    f"{', '.join(BUILT_IN)}"
+                )
 
 
 def load_lexicon(settings: Settings, problems: Iterable[Problem] = ()) -> Lexicon:

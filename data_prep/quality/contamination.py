@@ -109,6 +109,15 @@ def overlap(text: str, benchmarks: Iterable[Benchmark]) -> tuple[str, str] | Non
     return None
 
 
+def missing(settings: Settings) -> list[tuple[str, str]]:
+    """Directories of benchmarks that are named but not there: setting and name."""
+    named = (
+        ("eval.mgsm_dir", settings.eval.mgsm_dir),
+        ("eval.msvamp_dir", settings.eval.msvamp_dir),
+    )
+    return [(key, name) for key, name in named if name and not Path(name).expanduser().exists()]
+
+
 def benchmarks(settings: Settings) -> list[Benchmark]:
     """What training problems are checked against: the shipped fingerprints and every file given.
 
@@ -123,7 +132,7 @@ def benchmarks(settings: Settings) -> list[Benchmark]:
     ]
     for key, name in given:
         path = Path(name).expanduser()
-        # Evaluation reports its own missing directories, when it needs them.
+        # Evaluation reports its own missing directories, when it needs them; the card does, too.
         if not name or (key != "prep.quality.test_files" and not path.exists()):
             continue
         try:

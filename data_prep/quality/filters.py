@@ -203,6 +203,7 @@ def _length_ratio(question: Question, settings: QualitySettings) -> str | None:
 
 
 RULES: dict[str, Rule] = {
+    "contamination": Rule("No question shares a long run of words with a test question."),
     "untranslated": Rule(
         "A question is not its source again, nor mostly the source's words.",
         _untranslated,
@@ -221,7 +222,6 @@ RULES: dict[str, Rule] = {
         needs_source=True,
     ),
     "duplicate": Rule("No other problem asks the same question in the same language."),
-    "contamination": Rule("No question shares a long run of words with a test question."),
 }
 
 
@@ -262,7 +262,15 @@ class Filter:
         if "contamination" in self._settings.rules:
             self._tests = contamination.benchmarks(settings)
         names = "; ".join(test.name for test in self._tests)
-        self.notes = (f"contamination was checked against: {names}",) if names else ()
+        self.notes: tuple[str, ...] = ()
+        if names:
+            self.notes = (
+                f"contamination was checked against: {names}",
+                *(
+                    f"{key} = {name} is not there: contamination was not checked against it"
+                    for key, name in contamination.missing(settings)
+                ),
+            )
 
     def __call__(
         self, problem: Problem, repeated: Collection[str] = ()

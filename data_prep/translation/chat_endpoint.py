@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -54,6 +55,12 @@ class ChatEndpoint:
                 f"prep.translate.openai.base_url = {chat.base_url!r} begins with neither http:// "
                 "nor https://"
             )
+        try:
+            urllib.parse.urlsplit(chat.base_url).port  # noqa: B018  it is checked when asked for
+        except ValueError as error:
+            raise InputError(
+                f"prep.translate.openai.base_url = {chat.base_url!r}: {error}"
+            ) from error
         self._extra = _extra(chat.extra)
         _check_prompt(chat.prompt)
         self.identity = json.dumps(

@@ -63,7 +63,7 @@ class Seq2Seq:
         self._family = FAMILIES[name]
         self.identity = json.dumps(
             {
-                "checkpoint": _digest(self._checkpoint),
+                "checkpoint": checkpoint_digest(self._checkpoint),
                 "beams": chosen.beams,
                 "max_new_tokens": chosen.max_new_tokens,
                 "by_sentence": chosen.by_sentence,
@@ -223,7 +223,7 @@ class Seq2Seq:
             ) from error
 
 
-def _digest(checkpoint: str) -> str:
+def checkpoint_digest(checkpoint: str) -> str:
     """Identifies the weights and the tokenizer: the hub's commit, or the files of a directory."""
     if not Path(checkpoint).is_dir():
         from transformers.utils import cached_file

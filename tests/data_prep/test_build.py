@@ -276,9 +276,26 @@ def test_workers_and_runner_do_not_change_a_byte(settings, tmp_path, runner):
     assert one == two
 
 
+def test_what_cannot_work_is_told_before_the_work(settings, tmp_path):
+    for broken, message in (
+        (dict(xicl=dataclasses.replace(settings.prep.xicl, lexicon=("no.tsv",))), "no such file"),
+        (dict(quality=QualitySettings(shortest=3.0)), "every translation would be dropped"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build(changed(settings, path="not read", **broken), tmp_path / "a")
+
+
+def test_a_link_is_followed(settings, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    build(settings, tmp_path / "link")
+    assert groups_in(tmp_path / "link") == groups_in(tmp_path / "real")
+
+
 def test_an_unknown_runner_is_an_error(settings, tmp_path):
     with pytest.raises(InputError, match="did you mean beam"):
         build(settings, tmp_path / "a", "beems")
+    with pytest.raises(InputError, match="--beam-options"):
+        build(settings, tmp_path / "a", "beam", ("--runner=Foo",))
     with pytest.raises(InputError, match="are for --runner=beam"):
         build(settings, tmp_path / "a", "local", ("--project=p",))
     assert not (tmp_path / "a").exists()

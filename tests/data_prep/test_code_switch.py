@@ -194,3 +194,31 @@ def test_shifted_moves_offsets():
     new, switches = switch("The red apples")
     moved = shifted(switches, 5)
     assert [("x" * 5 + new)[s.start : s.end] for s in moved] == ["Hiyo", "nyekundu", "matofaa"]
+
+
+def test_abbreviations_and_addresses_stay():
+    lexicon = build_lexicon(
+        [Entry("en", "sw", word, "X") for word in ("a", "m", "the", "com", "at")]
+    )
+    text = "At 8:00 a.m. see www.the.com for a sale at the U.S. store."
+    assert switch(text, lexicon=lexicon)[0] == (
+        "X 8:00 a.m. see www.the.com for X sale X X U.S. store."
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "words"),
+    [
+        ("de", "zwei rote und dreiundzwanzig", ("zwei", "rote", "dreiundzwanzig")),
+        ("sw", "mbili nyekundu", ("mbili", "nyekundu")),
+        ("ru", "пять красных", ("пять", "красных")),
+        ("zh", "一半红", ("一半", "红")),
+        ("ja", "二十赤", ("二十", "赤")),
+    ],
+)
+def test_number_words_of_other_languages_stay(source, text, words):
+    lexicon = build_lexicon([Entry(source, "en", word, "X") for word in words])
+    new, switches = switch(text, lexicon=lexicon, source=source, target="en")
+    assert len(switches) == 1
+    assert switches[0].source in ("rote", "nyekundu", "красных", "红", "赤")
+    assert new.count("X") == 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import pytest
+
 from data_prep.build import build
 from tests.data_prep.translation.test_model import run, settings  # noqa: F401
 from xcot_jax.data.source import GroupSource
+from xcot_jax.errors import InputError
 from xcot_jax.settings import MixtureSettings, RandomCotSettings
 
 
@@ -71,3 +74,10 @@ def test_the_model_restates_and_is_held_to_the_rules(run, tmp_path):  # noqa: F8
         run, tmp_path / "rows.jsonl", tmp_path / "again", translate=translate, workers=2
     )
     assert again == groups
+    # Another checkpoint is another input: the dataset is not taken for what it would be now.
+    (run / "checkpoints" / "999").mkdir()
+    try:
+        with pytest.raises(InputError, match="the input files changed"):
+            prepared(run, tmp_path / "rows.jsonl", tmp_path / "data")
+    finally:
+        (run / "checkpoints" / "999").rmdir()

@@ -55,6 +55,9 @@ def corpus(tmp_path):
         ("a\n#### $5", ("a", "5")),
         ("a #### 5", ("a", "5")),
         ("a\n#### five", None),
+        ("a\n#### 1,5", None),
+        ("a\n#### ৭২", None),
+        ("a\n#### .5", ("a", ".5")),
         ("a\n#### 5 eggs", None),
         ("a", None),
         ("#### 5", ("", "5")),
@@ -121,12 +124,24 @@ def test_without_teachers_any_language_will_do(corpus):
         ('{"question": "Q", "answer": ""}', 'rows.jsonl:2: "question" is not an object'),
         ('{"question": {"en": 1}, "answer": ""}', 'rows.jsonl:2: "question" is not an object'),
         ('{"question": {"en": "Q"}, "answer": 3}', 'rows.jsonl:2: "answer" is int, not a text'),
+        ('{"question": {"en": "\\ud800"}, "answer": ""}', 'rows.jsonl:2: "question" is not valid'),
+        ("[" * 5000, "rows.jsonl:2: "),
         (json.dumps(row(1)), "rows.jsonl:2: id '1' is already used on line 1"),
     ],
 )
 def test_malformed_rows_are_named(corpus, bad, message):
     with pytest.raises(InputError, match=message):
         corpus([row(1), bad])
+
+
+def test_a_byte_order_mark_is_no_matter_and_another_encoding_is_told(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    settings = Settings(prep=PrepSettings(source="parallel", path=str(path)))
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(row(1, en="Q?")).encode() + b"\r\n")
+    assert [p.id for p in splits_of(settings).train] == ["1"]
+    path.write_bytes(json.dumps(row(1, en="¿Q?"), ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(InputError, match="rows.jsonl:1: not UTF-8"):
+        splits_of(settings)
 
 
 def test_gsm8k_rows_are_english(corpus):
