@@ -6,6 +6,7 @@ Its argument is JSON: base_url, cache, count of texts, concurrency.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def texts(count: int) -> list[Request]:
 
 
 if __name__ == "__main__":
+    # Where the tests run in the background, their shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.argv[1])
     run = settings(job["base_url"], concurrency=job["concurrency"])
     with Translations.open(run, Path(job["cache"])) as translations:
