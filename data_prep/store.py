@@ -14,7 +14,23 @@ import numpy as np
 from data_prep.problems import Problem, from_line, to_line
 
 
-class ProblemStore(Sequence[Problem]):
+class _Stored(Sequence[Problem]):
+    """Problems that are read when they are asked for, by `_read`."""
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
+    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        return self._read(range(len(self))[index])
+
+    def _read(self, number: int) -> Problem:
+        raise NotImplementedError
+
+
+class ProblemStore(_Stored):
     """The problems of a JSON Lines file that `write` made, in its order.
 
     Keeps 8 bytes a problem. Can be read by threads and inherited by forked workers; a pickled store
@@ -36,14 +52,7 @@ class ProblemStore(Sequence[Problem]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        number = range(len(self))[index]
+    def _read(self, number: int) -> Problem:
         begin, end = self._offsets[number], self._offsets[number + 1]
         if self._file is None:
             self._file = self.path.open("rb")
@@ -61,7 +70,7 @@ class ProblemStore(Sequence[Problem]):
         self._file = None
 
 
-class Selection(Sequence[Problem]):
+class Selection(_Stored):
     """Some problems of a sequence, by their numbers in it (4 bytes each)."""
 
     def __init__(self, problems: Sequence[Problem], numbers: Iterable[int]) -> None:
@@ -71,14 +80,8 @@ class Selection(Sequence[Problem]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        return self._problems[int(self._numbers[index])]
+    def _read(self, number: int) -> Problem:
+        return self._problems[int(self._numbers[number])]
 
 
 def write(path: Path, problems: Iterable[Problem]) -> ProblemStore:
