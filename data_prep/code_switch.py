@@ -76,6 +76,31 @@ class Fragment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a lexicon reached in a text, and how much of that was switched.
+
+    Attributes:
+      words: words that could have been switched, had the lexicon reached everywhere.
+      covered_words: of these, words the lexicon covers.
+      switched_words: of these, words that were switched.
+      fragments: fragments the lexicon covers.
+    """
+
+    words: int = 0
+    covered_words: int = 0
+    switched_words: int = 0
+    fragments: int = 0
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
+            self.words + other.words,
+            self.covered_words + other.covered_words,
+            self.switched_words + other.switched_words,
+            self.fragments + other.fragments,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Word:
     start: int
     end: int
@@ -94,7 +119,7 @@ def code_switch(
     rng: np.random.Generator,
     share_of: str = "fragments",
     protected: Collection[str] = (),
-) -> tuple[str, tuple[Switch, ...]]:
+) -> tuple[str, tuple[Switch, ...], Coverage]:
     """Replaces fragments of a text that the lexicon covers by their translations.
 
     Args:
@@ -110,11 +135,13 @@ def code_switch(
       protected: words to leave alone, as they are written.
 
     Returns:
-      The new text, and its switches in order, with offsets into it.
+      The new text, its switches in order, with offsets into it, and how far the lexicon reached.
     """
     found = fragments(text, lexicon, source, target, protected)
-    words = word_count(text, source) if share_of == "words" else None
-    return replace(text, choose(found, rate, rng, words), rng)
+    words = word_count(text, source)
+    chosen = choose(found, rate, rng, words if share_of == "words" else None)
+    covered, switched = (sum(f.words for f in part) for part in (found, chosen))
+    return *replace(text, chosen, rng), Coverage(words, covered, switched, len(found))
 
 
 def choose(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.code_switch import Coverage
 from data_prep.groups import Made
 from data_prep.lexicons.lexicon import Lexicon
-from data_prep.tasks import Coverage
 from xcot_jax.data.records import ParallelGroup, View
 from xcot_jax.data.tokenizer import Tokenizer
 

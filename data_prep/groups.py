@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import random_cot
+from data_prep.code_switch import Coverage
 from data_prep.lexicons.lexicon import Lexicon
 from data_prep.problems import Problem
 from data_prep.recipes import RECIPES
-from data_prep.tasks import Context, Coverage, Task
+from data_prep.tasks import Context, Task
 from data_prep.xicl import switched_languages
 from xcot_jax import prompts
 from xcot_jax.data.records import ParallelGroup

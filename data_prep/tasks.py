@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from data_prep.code_switch import Coverage
 from data_prep.lexicons.lexicon import Lexicon
 from data_prep.problems import Problem
 from data_prep.random_cot import Restate
@@ -69,31 +70,6 @@ class Task:
         """The id of the group: problem, languages, and the copy unless it is the first."""
         repeated = f"+{self.copy}" if self.copy else ""
         return f"{self.problem.id}/{'-'.join(self.languages)}{repeated}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Coverage:
-    """How far a lexicon reached in a view's prompt, and how much of that was switched.
-
-    Attributes:
-      words: words that could have been switched, had the lexicon reached everywhere.
-      covered_words: of these, words the lexicon covers.
-      switched_words: of these, words that were switched.
-      fragments: fragments the lexicon covers.
-    """
-
-    words: int = 0
-    covered_words: int = 0
-    switched_words: int = 0
-    fragments: int = 0
-
-    def __add__(self, other: Coverage) -> Coverage:
-        return Coverage(
-            self.words + other.words,
-            self.covered_words + other.covered_words,
-            self.switched_words + other.switched_words,
-            self.fragments + other.fragments,
-        )
 
 
 @dataclasses.dataclass(frozen=True)

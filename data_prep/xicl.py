@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.code_switch import choose, fragments, replace, shifted, word_count
+from data_prep.code_switch import Coverage, code_switch, shifted
 from data_prep.problems import Problem
-from data_prep.tasks import Context, Coverage, Draft, Task
+from data_prep.tasks import Context, Draft, Task
 from xcot_jax import prompts
 from xcot_jax.data.records import Switch, View
 
@@ -98,11 +98,16 @@ def _switched(
     names: Sequence[str],
 ) -> _Turn:
     asked = context.prep.xicl
-    found = fragments(text, context.lexicon, source, target, names)
-    words = word_count(text, source)
-    chosen = choose(found, asked.rate, rng, words if asked.share_of == "words" else None)
-    covered, switched = (sum(f.words for f in part) for part in (found, chosen))
-    return *replace(text, chosen, rng), Coverage(words, covered, switched, len(found))
+    return code_switch(
+        text,
+        context.lexicon,
+        source=source,
+        target=target,
+        rate=asked.rate,
+        rng=rng,
+        share_of=asked.share_of,
+        protected=names,
+    )
 
 
 def _embed(

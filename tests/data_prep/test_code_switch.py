@@ -35,7 +35,7 @@ LEXICON = build_lexicon([Entry("en", "sw", k, v) for k, v in ENGLISH.items()])
 
 
 def switch(text, rate=1.0, seed=0, lexicon=LEXICON, source="en", target="sw", protected=()):
-    return code_switch(
+    text, switches, _ = code_switch(
         text,
         lexicon,
         source=source,
@@ -44,6 +44,7 @@ def switch(text, rate=1.0, seed=0, lexicon=LEXICON, source="en", target="sw", pr
         rng=np.random.default_rng(seed),
         protected=protected,
     )
+    return text, switches
 
 
 words = st.sampled_from(

@@ -28,7 +28,7 @@ def test_names_are_never_switched_even_where_they_begin_a_sentence():
     lexicon = build_lexicon(
         [Entry("en", "es", "bill", "factura"), Entry("en", "es", "rose", "rosa")]
     )
-    text, switches = code_switch(
+    text, switches, _ = code_switch(
         QUESTION["en"],
         lexicon,
         source="en",
