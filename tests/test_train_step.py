@@ -84,7 +84,7 @@ def test_packed_rows_have_the_loss_and_gradient_of_groups_alone(tokenizer, model
     graph, params = model
     rows = batches[0].rows
     packed = to_batch({name: jnp.asarray(value) for name, value in rows.items()})
-    terms, gradient = jax.jit(lambda p, b: gradients(graph, p, b, OBJECTIVE, None))(params, packed)
+    terms, gradient = jax.jit(lambda p, b: gradients(graph, p, {}, b, OBJECTIVE, None))(params, packed)
     ce_total, kd_total = rows["ce_weight"].sum(), rows["kd_weight"].sum()
 
     @jax.jit
@@ -144,7 +144,7 @@ def run(config, model, mesh, batches, *, steps, accumulate=1, learning_rate=1e-2
     step = make_train_step(graph, config, tx, OBJECTIVE, mesh, rows=8, accumulate=accumulate)
     losses = []
     for number in range(steps):
-        state, metrics = step(state, on(batches[number % len(batches)], mesh))
+        state, metrics = step(state, {}, on(batches[number % len(batches)], mesh))
         losses.append(float(metrics.loss))
     assert int(state.step) == steps
     return losses, jax.device_get(state.params)
@@ -181,7 +181,7 @@ def test_evaluation_measures_what_training_does(config, model, mesh, batches):
     graph, params = model
     batch = on(batches[0], mesh)
     measured = make_eval_step(graph, OBJECTIVE, mesh)(params, batch)
-    terms, _ = gradients(graph, params, batch, OBJECTIVE, mesh)
+    terms, _ = gradients(graph, params, {}, batch, OBJECTIVE, mesh)
     assert float(measured.loss) == pytest.approx(float(terms.loss), rel=1e-6)
     assert float(measured.ce_counts.sum()) == batches[0].rows["ce_weight"].sum()
     assert float(measured.ce_sums.sum() / measured.ce_counts.sum()) == pytest.approx(

@@ -10,29 +10,16 @@ from typing import Any
 from jax.sharding import Mesh
 
 from xcot_jax import config as config_files
-from xcot_jax import sharding
-from xcot_jax.checkpoint import Checkpoints
+from xcot_jax import sharding, weights
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.evaluation import runner, scoring
 from xcot_jax.evaluation.extraction import last_number, plain
 from xcot_jax.generation import Generator
-from xcot_jax.models import hf, transformer
-from xcot_jax.models.config import ModelConfig, from_settings
+from xcot_jax.models import transformer
+from xcot_jax.models.config import ModelConfig
 from xcot_jax.prompts import chosen, direct_prompt, translate_prompt
 from xcot_jax.settings import Settings
-
-
-def model_config(settings: Settings, tokenizer: Tokenizer) -> ModelConfig:
-    """The decoder of a run.
-
-    Raises:
-      InputError: for sizes that do not fit, or a tokenizer larger than the model's vocabulary.
-    """
-    checkpoint = (
-        hf.read_config(Path(settings.model.init_from)) if settings.model.init_from else None
-    )
-    return from_settings(settings.model, tokenizer.vocab_size, checkpoint)
 
 
 class Evaluator:
@@ -54,8 +41,7 @@ class Evaluator:
         self, params: Any, prompts: Sequence[str], *, progress: bool = False
     ) -> list[runner.Generation]:
         """What the model says to each prompt, most likely token by most likely token."""
-        begin = [] if self._tokenizer.bos_id is None else [self._tokenizer.bos_id]
-        ids = [begin + self._tokenizer.encode(prompt) for prompt in prompts]
+        ids = [self._tokenizer.prompt_ids(prompt) for prompt in prompts]
         return [
             runner.Generation(self._tokenizer.decode(g.tokens), g.truncated, len(g.tokens))
             for g in self._generator.generate(params, ids, progress=progress)
@@ -117,13 +103,9 @@ def restore(
       InputError: if there is no such checkpoint, or it is of another model.
     """
     tokenizer = find_tokenizer(settings)
-    config = model_config(settings, tokenizer)
+    config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
-    shapes = transformer.param_shapes(config)
-    shardings = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
-    checkpoints = Checkpoints(workdir, create=False)
-    params, step = checkpoints.restore_params(shapes, shardings, step)
-    checkpoints.close()
+    params, step = weights.trained(settings, config, mesh, workdir, step)
     return Evaluator(settings, config, mesh, tokenizer), params, step
 
 

@@ -9,6 +9,7 @@ those its own cross-entropy needs, and distillation adds no matrix product. The 
 closed form,
 
     dL/dz = w_ce (p - onehot) + w_kd T (p_student^T - p_teacher^T),
+    dL/dx = dL/dz dz/dx  for logits z made of the head's products x (`models.logits.LogitRule`),
 
 and is taken in the forward scan: loss weights are normalised beforehand, so nothing of size
 [tokens, vocabulary] is ever stored.
@@ -27,6 +28,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Shaped
 
 from xcot_jax import sharding
+from xcot_jax.models.logits import LogitRule
 from xcot_jax.pytree import pytree
 
 CHUNK_BYTES = 2**26  # Logits of one chunk, in fp32.
@@ -90,6 +92,8 @@ def one_pass_loss(
     slots: LossSlots,
     objective: Objective,
     *,
+    rule: LogitRule | None = None,
+    frozen_head: bool = False,
     totals: tuple[Float[Array, ""], Float[Array, ""]] | None = None,
     mesh: Mesh | None = None,
 ) -> LossTerms:
@@ -101,6 +105,8 @@ def one_pass_loss(
       head: output head in its master type; its gradient has that type and is summed in fp32.
       slots: what is predicted where.
       objective: beta, temperature and chunking.
+      rule: what becomes of the head's products; None if they are the logits.
+      frozen_head: whether the head is constant; its gradient is not computed then, and is zero.
       totals: divisors of the two terms; those of `slots` if None. Microbatches pass the whole
         batch's.
       mesh: rows are spread over its "data" and "fsdp" axes and the vocabulary over "tensor"; the
@@ -109,7 +115,13 @@ def one_pass_loss(
 
     Returns:
       The terms; `loss` is differentiable in `hidden` and `head`.
+
+    Raises:
+      ValueError: if the head has fewer columns than the rule has words.
     """
+    rule = rule or LogitRule(head.shape[1])
+    if head.shape[1] < rule.vocab_size:
+        raise ValueError(f"a head of {head.shape[1]} columns for {rule.vocab_size} words")
     ce_total, kd_total = totals if totals is not None else weight_totals(slots)
     scaled = dataclasses.replace(
         slots,
@@ -118,56 +130,64 @@ def one_pass_loss(
     )
     if mesh is not None and mesh.size == 1:
         mesh = None
-    loss, ce, kl = _loss(objective, mesh, hidden, head, scaled)
+    plan = _Plan(objective, rule, frozen_head, mesh)
+    loss, ce, kl = _loss(plan, hidden, head, scaled)
     return LossTerms(loss, jax.lax.stop_gradient(ce), jax.lax.stop_gradient(kl))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What a program is compiled for."""
+
+    objective: Objective
+    rule: LogitRule
+    frozen_head: bool
+    mesh: Mesh | None
 
 
 _Terms: TypeAlias = tuple[Float[Array, ""], Float[Array, "B S C"], Float[Array, "B S C-1"]]
 """The loss, and the entries of CE and KL."""
 
-_Gradients: TypeAlias = tuple[Float[Array, "B T D"], Float[Array, "D V"]]
-"""The gradients of the loss in hidden states and head."""
+_Gradients: TypeAlias = tuple[Float[Array, "B T D"], Float[Array, "D V"] | None]
+"""The gradients of the loss in hidden states and in the head, unless it is frozen."""
 
 _Normaliser: TypeAlias = tuple[Float[Array, "n C 1"], Float[Array, "n C 1"]]
 """The largest logit, and the log of the sum of exponentials of what lies below it."""
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _loss(
-    objective: Objective,
-    mesh: Mesh | None,
+    plan: _Plan,
     hidden: Float[Array, "B T D"],
     head: Float[Array, "D V"],
     slots: LossSlots,
 ) -> _Terms:
-    terms, _ = _evaluate(objective, mesh, hidden, head, slots, with_gradient=False)
+    terms, _ = _evaluate(plan, hidden, head, slots, with_gradient=False)
     return terms
 
 
 def _loss_forward(
-    objective: Objective,
-    mesh: Mesh | None,
+    plan: _Plan,
     hidden: Float[Array, "B T D"],
     head: Float[Array, "D V"],
     slots: LossSlots,
 ) -> tuple[_Terms, _Gradients | None]:
-    return _evaluate(objective, mesh, hidden, head, slots, with_gradient=True)
+    return _evaluate(plan, hidden, head, slots, with_gradient=True)
 
 
 def _loss_backward(
-    objective: Objective, mesh: Mesh | None, gradients: _Gradients, cotangents: _Terms
-) -> tuple[Float[Array, "B T D"], Float[Array, "D V"], None]:
-    d_hidden, d_head = gradients
+    plan: _Plan, gradients: _Gradients, cotangents: _Terms
+) -> tuple[Float[Array, "B T D"], Float[Array, "D V"] | None, None]:
     scale = cotangents[0]
-    return d_hidden * scale.astype(d_hidden.dtype), d_head * scale.astype(d_head.dtype), None
+    d_hidden, d_head = jax.tree.map(lambda x: x * scale.astype(x.dtype), gradients)
+    return d_hidden, d_head, None
 
 
 _loss.defvjp(_loss_forward, _loss_backward)
 
 
 def _evaluate(
-    objective: Objective,
-    mesh: Mesh | None,
+    plan: _Plan,
     hidden: Float[Array, "B T D"],
     head: Float[Array, "D V"],
     slots: LossSlots,
@@ -175,17 +195,18 @@ def _evaluate(
     with_gradient: bool,
 ) -> tuple[_Terms, _Gradients | None]:
     """Loss, CE and KL entries and, if asked for, the gradients; over the mesh if there is one."""
+    mesh = plan.mesh
     if mesh is None:
-        return _local(objective, hidden, head, slots, with_gradient=with_gradient)
+        return _local(plan, hidden, head, slots, with_gradient=with_gradient)
     head_spec = sharding.partition_spec(mesh, ("embed", "vocab"), head.shape)
     # No collective over a single shard: chunks are skipped on some devices and not on others.
     embed_axis, vocab_axis = (a if a and mesh.shape[a] > 1 else None for a in head_spec)
     rows = PartitionSpec(sharding.BATCH_AXES)
-    gradients = (rows, head_spec) if with_gradient else None
+    gradients = (rows, None if plan.frozen_head else head_spec) if with_gradient else None
     return jax.shard_map(
         functools.partial(
             _local,
-            objective,
+            plan,
             with_gradient=with_gradient,
             row_axes=sharding.BATCH_AXES,
             embed_axis=embed_axis,
@@ -199,7 +220,7 @@ def _evaluate(
 
 
 def _local(
-    objective: Objective,
+    plan: _Plan,
     hidden: Float[Array, "B T D"],
     head: Float[Array, "D_shard V_shard"],
     slots: LossSlots,
@@ -208,10 +229,11 @@ def _local(
     row_axes: tuple[str, ...] = (),
     embed_axis: str | None = None,
     vocab_axis: str | None = None,
-) -> tuple[_Terms, tuple[Float[Array, "B T D"], Float[Array, "D_shard V_shard"]] | None]:
+) -> tuple[_Terms, tuple[Float[Array, "B T D"], Float[Array, "D_shard V_shard"] | None] | None]:
     """One device's rows against its shard of the vocabulary."""
     rows, slot_count, columns = slots.positions.shape
     width = hidden.shape[-1]
+    train_head = with_gradient and not plan.frozen_head
     weights = head.astype(hidden.dtype)
     if embed_axis:
         weights = jax.lax.all_gather(weights, embed_axis, axis=0, tiled=True)
@@ -219,7 +241,7 @@ def _local(
     # Slots are ordered slot-major over the rows, so that what rows leave empty fills whole chunks
     # at the end, which are skipped.
     total = rows * slot_count
-    chunk = objective.chunk_slots or CHUNK_BYTES // (4 * columns * weights.shape[1])
+    chunk = plan.objective.chunk_slots or CHUNK_BYTES // (4 * columns * weights.shape[1])
     chunk = min(max(chunk, 8), total)
     chunks = -(-total // chunk)
 
@@ -239,7 +261,7 @@ def _local(
     targets, ce_weight = in_chunks(slots.targets), in_chunks(slots.ce_weight)
     inputs = (states, targets, ce_weight, in_chunks(slots.kd_weight))
     evaluate = functools.partial(
-        _chunk, objective, weights, vocab_axis=vocab_axis, with_gradient=with_gradient
+        _chunk, plan, weights, vocab_axis=vocab_axis, with_gradient=with_gradient
     )
 
     def step(
@@ -257,16 +279,18 @@ def _local(
             return (*empty, jnp.zeros_like(states), d_weights) if with_gradient else empty
 
         def run() -> tuple[Array, ...]:
-            terms, d_logits = evaluate(states, targets, ce_weight, kd_weight)
-            if d_logits is None:
+            terms, d_products = evaluate(states, targets, ce_weight, kd_weight)
+            if d_products is None:
                 return terms
             d_states = jnp.einsum(
-                "ncv,dv->ncd", d_logits, weights, preferred_element_type=jnp.float32
-            )
+                "ncv,dv->ncd", d_products, weights, preferred_element_type=jnp.float32
+            ).astype(states.dtype)
+            if not train_head:
+                return (*terms, d_states, d_weights)
             d_weights_here = jnp.einsum(
-                "ncd,ncv->dv", states, d_logits, preferred_element_type=jnp.float32
+                "ncd,ncv->dv", states, d_products, preferred_element_type=jnp.float32
             )
-            return (*terms, d_states.astype(states.dtype), d_weights + d_weights_here)
+            return (*terms, d_states, d_weights + d_weights_here)
 
         used = jnp.any(ce_weight != 0) | jnp.any(kd_weight != 0)
         loss_here, ce, kl, *gradients = jax.lax.cond(used, run, skip)
@@ -275,7 +299,7 @@ def _local(
         d_states, d_weights = gradients
         return (loss + loss_here, d_weights), (ce, kl, d_states)
 
-    d_weights = jnp.zeros(weights.shape if with_gradient else (), jnp.float32)
+    d_weights = jnp.zeros(weights.shape if train_head else (), jnp.float32)
     (loss, d_weights), (ce, kl, *d_states) = jax.lax.scan(
         step, (jnp.zeros((), jnp.float32), d_weights), inputs
     )
@@ -290,6 +314,8 @@ def _local(
         at_slots = jax.lax.psum(at_slots, vocab_axis)
     d_hidden = jnp.zeros((*hidden.shape[:2], width), jnp.float32)
     d_hidden = d_hidden.at[row_index, slots.positions].add(at_slots).astype(hidden.dtype)
+    if not train_head:
+        return (loss, ce, kl), (d_hidden, None)
     if embed_axis:
         others = tuple(axis for axis in row_axes if axis != embed_axis)
         d_weights = jax.lax.psum(d_weights, others)
@@ -300,7 +326,7 @@ def _local(
 
 
 def _chunk(
-    objective: Objective,
+    plan: _Plan,
     weights: Float[Array, "D V"],
     states: Float[Array, "n C D"],
     targets: Int[Array, "n C"],
@@ -313,7 +339,11 @@ def _chunk(
     tuple[Float[Array, ""], Float[Array, "n C"], Float[Array, "n C-1"]],
     Float[Array, "n C V"] | None,
 ]:
-    """Loss, CE, KL and d loss / d logits (in the compute type) of one chunk of slots."""
+    """Loss, CE, KL and d loss / d products (in the compute type) of one chunk of slots."""
+    objective, rule = plan.objective, plan.rule
+    width = weights.shape[1]
+    first = jax.lax.axis_index(vocab_axis) * width if vocab_axis else 0
+    columns = jax.lax.axis_size(vocab_axis) * width if vocab_axis else width
 
     def over_vocabulary(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
         return jax.lax.psum(x, vocab_axis) if vocab_axis else x
@@ -330,9 +360,12 @@ def _chunk(
         top, log_sum = jax.lax.optimization_barrier(normaliser)
         return (z - top) - log_sum
 
-    logits = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
-    first = jax.lax.axis_index(vocab_axis) * weights.shape[1] if vocab_axis else 0
-    is_target = (jnp.arange(weights.shape[1]) + first)[None, None, :] == targets[..., None]
+    products = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
+    logits = rule.apply(products, first_column=first, columns=columns)
+    if rule.softcap:
+        # Else the compiler stores the hyperbolic tangent beside the logits.
+        logits = jax.lax.optimization_barrier(logits)
+    is_target = (jnp.arange(width) + first)[None, None, :] == targets[..., None]
     norm = normaliser(logits)
     at_target = jnp.where(is_target, log_softmax(logits, norm), 0.0).sum(axis=-1)
     ce = jnp.where(ce_weight != 0, -over_vocabulary(at_target), 0.0)
@@ -352,7 +385,7 @@ def _chunk(
         kl = jnp.where(kd_weight != 0, divergence, 0.0)
         loss += (kd_weight * kl).sum()
 
-    d_logits = None
+    d_products = None
     if with_gradient:
         p = jnp.exp(log_softmax(logits, norm))
         d_logits = ce_weight[..., None] * (p - is_target.astype(jnp.float32))
@@ -361,4 +394,5 @@ def _chunk(
             # Weights hold beta T^2; the inner derivative of z / T leaves beta T.
             scale = jnp.pad(kd_weight, ((0, 0), (1, 0))) / objective.temperature
             d_logits += scale[..., None] * (p - p[:, :1])
-    return (loss, ce, kl), None if d_logits is None else d_logits.astype(states.dtype)
+        d_products = rule.d_products(d_logits, logits).astype(states.dtype)
+    return (loss, ce, kl), d_products

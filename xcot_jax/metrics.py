@@ -18,7 +18,8 @@ import tqdm
 from xcot_jax.data import packing
 from xcot_jax.files import write_whole
 from xcot_jax.languages import CODES
-from xcot_jax.models.config import ModelConfig, causal_pairs, forward_flops
+from xcot_jax.models import counting
+from xcot_jax.models.config import ModelConfig
 from xcot_jax.train_step import StepMetrics
 
 # Peak dense bf16 FLOP/s of one device, by the start of `jax.Device.device_kind`; makers' figures.
@@ -65,13 +66,7 @@ def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:
     lengths: list[int] = []
     for row in rows["segment_ids"]:
         lengths += np.bincount(row)[1:].tolist()
-    forward = forward_flops(
-        config,
-        tokens=sum(lengths),
-        attended_pairs=causal_pairs(lengths),
-        head_slots=int((rows["ce_weight"] > 0).sum()),
-    )
-    return 3 * forward
+    return counting.training_flops(config, lengths, int((rows["ce_weight"] > 0).sum()))
 
 
 @dataclasses.dataclass

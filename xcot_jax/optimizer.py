@@ -28,10 +28,13 @@ def optimizer(settings: OptimSettings, steps: int, axes: Any) -> optax.GradientT
     Args:
       settings: rates, decays and clipping.
       steps: optimizer steps of the whole run.
-      axes: the parameters' logical axes; weights of norms are not decayed.
+      axes: the parameters' logical axes; scales of norms and biases are not decayed.
     """
-    is_axes = lambda node: isinstance(node, tuple)
-    decayed = jax.tree.map(lambda names: "norm" not in names, axes, is_leaf=is_axes)
+    decayed = jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key not in ("scale", "bias"),
+        axes,
+        is_leaf=lambda node: isinstance(node, tuple),
+    )
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
     adamw = optax.adamw(
         schedule(settings, steps),

@@ -64,6 +64,22 @@ TEMPLATES: dict[str, Template] = {
             "Answer in {language}, step by step.\n\n### Response:\n"
         ),
     ),
+    # For chat models: the user's message is the whole prompt, so it tells how the answer is to end.
+    "chat": Template(
+        direct=(
+            "{question}\n\nReason step by step in English and end with "
+            '"The answer is N.", where N is the final number.\n'
+        ),
+        translate=(
+            "{question}\n\nFirst say the question in {language}. Then reason step by step in English "
+            'and end with "The answer is N.", where N is the final number.\n'
+        ),
+        preamble="{question}\n\n",
+        native=(
+            "{question}\n\nReason step by step in {language} and end with "
+            '"#### N", where N is the final number.\n'
+        ),
+    ),
     # The words of MathOctopus (Chen et al., arXiv 2310.20246), for numbers that compare with its.
     "mathoctopus": Template(
         direct=_MATHOCTOPUS.replace("{language}", "English"),

@@ -281,6 +281,11 @@ class DataSettings:
         "",
         "Hugging Face directory or SentencePiece .model; empty: the one in the dataset directory",
     )
+    chat: str = setting(
+        "auto",
+        "whether prompts become messages of the tokenizer's chat template; auto: if it has one",
+        choices=("auto", "always", "never"),
+    )
     students: int = setting(1, "most student views of a group (K); slots have K + 1 columns", low=0)
     row_tokens: int = setting(512, "tokens in a packed row (T)", low=8)
     row_slots: int = setting(256, "loss slots in a packed row (S)", low=4)
@@ -292,13 +297,36 @@ class DataSettings:
     prefetch: int = setting(4, "batches prepared ahead", low=1)
 
 
+_MATRICES = ("query", "key", "value", "output", "gate", "up", "down")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685); with a rank, they alone are trained and saved."""
+
+    rank: int = setting(0, "inner width r of the adapters; 0: train all weights", low=0)
+    alpha: float = setting(16.0, "adapters are multiplied by alpha / rank", low=0.001)
+    targets: tuple[str, ...] = setting(
+        _MATRICES, "matrices of a block that get an adapter", choices=_MATRICES
+    )
+    base_dtype: str = setting(
+        "bfloat16", "type the frozen weights are kept in", choices=("bfloat16", "float32")
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The decoder. A preset or a checkpoint fills what is left at 0 or empty."""
 
     init_from: str = setting("", "Hugging Face directory to start from; empty: random weights")
-    preset: str = setting("", "named size of xcot_jax.models.config.PRESETS")
+    preset: str = setting("", "named size of xcot_jax.models.presets.PRESETS")
     vocab_size: int = setting(0, "vocabulary (V); 0: the tokenizer's", low=0)
+    vocab_multiple: int = setting(
+        32,
+        "rows of embedding and head are padded to a multiple of this, so that they divide over "
+        "the mesh; never generated, never exported",
+        low=1,
+    )
     width: int = setting(0, "model width (D)", low=0)
     layers: int = setting(0, "blocks (L)", low=0)
     heads: int = setting(0, "query heads (N)", low=0)
@@ -314,6 +342,7 @@ class ModelSettings:
     remat: str = setting(
         "none", "what the backward pass recomputes", choices=("none", "dots", "full")
     )
+    lora: LoraSettings = section(LoraSettings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

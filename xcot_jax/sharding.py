@@ -29,6 +29,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "head": None,
     "mlp": "tensor",
     "norm": None,
+    "rank": None,
 }
 """Logical axis -> mesh axis or axes. Nothing else in the library names a mesh axis of a weight."""
 

@@ -14,17 +14,18 @@ from typing import Any
 import jax
 
 from xcot_jax import config as config_files
-from xcot_jax import metrics, sharding
+from xcot_jax import metrics, sharding, weights
 from xcot_jax.checkpoint import Checkpoints
 from xcot_jax.data import loader
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
-from xcot_jax.evaluate import Evaluator, model_config
+from xcot_jax.evaluate import Evaluator
 from xcot_jax.evaluation import benchmarks
 from xcot_jax.files import write_whole
 from xcot_jax.losses import Objective
-from xcot_jax.models import hf, transformer
-from xcot_jax.models.config import ModelConfig, parameter_count
+from xcot_jax.models import lora, transformer
+from xcot_jax.models.config import ModelConfig
+from xcot_jax.models.counting import parameter_count, trained_count
 from xcot_jax.optimizer import optimizer, schedule
 from xcot_jax.settings import Settings
 from xcot_jax.train_step import (
@@ -85,7 +86,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
       InputError: for settings, data or a checkpoint that do not fit together.
     """
     tokenizer = loader.find_tokenizer(settings)
-    config = model_config(settings, tokenizer)
+    config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
     batches = loader.Loader(
         settings,
@@ -93,7 +94,8 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    tx = optimizer(settings.optim, settings.train.steps, transformer.logical_axes(config))
+    axes = lora.trained_part(transformer.logical_axes(config), config)
+    tx = optimizer(settings.optim, settings.train.steps, axes)
     objective = _objective(settings)
     graph = transformer.graph(config)
     step_function = make_train_step(
@@ -117,21 +119,19 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         batches.restore(pipeline)
         print(f"resuming {workdir} from step {start}")
     else:
-        if settings.model.init_from:
-            params = hf.load(Path(settings.model.init_from), config, mesh)
-        else:
-            params = transformer.init(config, settings.seed, mesh)[1]
-        state = create_state(params, config, tx, mesh)
+        state = create_state(weights.initial(settings, config, mesh), config, tx, mesh)
     if start >= settings.train.steps:
         print(f"{workdir} is already at step {start} of {settings.train.steps}; nothing to do")
         checkpoints.close()
         return
+    frozen = weights.frozen(settings, config, mesh)
     validation = (
         _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
     )
     if jax.process_index() == 0:
         write_whole(workdir / INPUTS_FILE, json.dumps(inputs, indent=2) + "\n")
         config_files.save(settings, workdir / "config.json")
+        weights.keep_base_config(settings, workdir)
         print(_summary(settings, config, mesh, batches))
 
     writer = metrics.MetricsWriter(
@@ -154,7 +154,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         fetched = _timed(batches)
         for step in range(start + 1, settings.train.steps + 1):
             waited, batch = next(fetched)
-            state, step_metrics = step_function(state, loader.place(batch.rows, place))
+            state, step_metrics = step_function(state, frozen, loader.place(batch.rows, place))
             writer.advance()
             flush()
             throughput.add(batch.rows, config, waited)
@@ -181,7 +181,8 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
                 throughput.skip()
             if validation and step % settings.train.eval_every == 0:
                 flush()
-                writer.write(step, validation.measure(state.params, step))
+                params = lora.join(state.params, frozen)
+                writer.write(step, validation.measure(params, step))
                 throughput.skip()
             if stop.requested:  # Perhaps only since the checkpoint above; one step is saved once.
                 checkpoints.save(step, state, batch.state, settings)
@@ -243,8 +244,11 @@ def _summary(
     data = settings.data
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     kind = jax.devices()[0].device_kind
+    count = f"{parameter_count(config) / 1e6:.1f}M parameters"
+    if config.lora:
+        count += f", {trained_count(config) / 1e6:.2f}M of them trained (rank {config.lora.rank})"
     return (
-        f"{settings.name}: {parameter_count(config) / 1e6:.1f}M parameters, vocabulary "
+        f"{settings.name}: {count}, vocabulary "
         f"{config.vocab_size}; {mesh.size} {kind} device(s), mesh {axes}\n"
         f"{batches.groups} groups; a step is {data.batch_rows} rows of {data.row_tokens} tokens "
         f"({data.batch_rows * data.row_tokens} tokens, {data.row_slots} x {data.students + 1} loss "

@@ -18,7 +18,7 @@ from xcot_jax import sharding
 from xcot_jax.data.packing import NO_LANGUAGE, Batch
 from xcot_jax.errors import InputError
 from xcot_jax.losses import LossTerms, Objective, one_pass_loss, weight_totals
-from xcot_jax.models import transformer
+from xcot_jax.models import lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.pytree import pytree
 
@@ -29,7 +29,7 @@ class TrainState:
 
     Attributes:
       step: optimizer steps done, an integer scalar.
-      params: nested dict of fp32 master weights.
+      params: nested dict of what is trained: fp32 master weights, or adapters.
       opt_state: optax state.
     """
 
@@ -60,7 +60,8 @@ class StepMetrics:
 
 
 Graph = nnx.GraphDef[transformer.Transformer]
-StepFunction = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, StepMetrics]]
+"""From the state, the frozen weights and a batch to the next state and what was measured."""
 
 
 def create_state(
@@ -75,7 +76,7 @@ def create_state(
 
 def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
     """The state with shapes in place of arrays."""
-    shapes = transformer.param_shapes(config)
+    shapes = lora.trained_part(transformer.param_shapes(config), config)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
 
@@ -84,8 +85,9 @@ def state_shardings(
     config: ModelConfig, tx: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """Where each part of the state lives: moments with their parameter, scalars everywhere."""
-    shapes = transformer.param_shapes(config)
-    params = sharding.tree_shardings(mesh, transformer.logical_axes(config), shapes)
+    shapes = lora.trained_part(transformer.param_shapes(config), config)
+    axes = lora.trained_part(transformer.logical_axes(config), config)
+    params = sharding.tree_shardings(mesh, axes, shapes)
     everywhere = sharding.replicated(mesh)
     opt_state = optax.tree_utils.tree_map_params(
         tx,
@@ -105,12 +107,22 @@ def loss_terms(
     mesh: Mesh | None,
     totals: tuple[Float[Array, ""], Float[Array, ""]] | None = None,
 ) -> LossTerms:
-    """One forward pass over all views of the rows, and the objective on its loss slots."""
+    """One forward pass over all views of the rows, and the objective on its loss slots.
+
+    Where adapters are trained, the head is frozen and its gradient not computed.
+    """
     model = transformer.apply(graph, params)
     inputs = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
     hidden = model.hidden_states(*inputs)
     return one_pass_loss(
-        hidden, model.head_matrix(), batch.slots, objective, totals=totals, mesh=mesh
+        hidden,
+        model.head_matrix(),
+        batch.slots,
+        objective,
+        rule=model.config.logit_rule,
+        frozen_head=model.config.lora is not None,
+        totals=totals,
+        mesh=mesh,
     )
 
 
@@ -136,6 +148,7 @@ def measure(batch: Batch, terms: LossTerms, gradient_norm: Float[Array, ""]) -> 
 def gradients(
     graph: Graph,
     params: Any,
+    frozen: Any,
     batch: Batch,
     objective: Objective,
     mesh: Mesh | None,
@@ -144,12 +157,13 @@ def gradients(
     """The objective of the whole batch and its gradient, one microbatch at a time.
 
     Every microbatch divides by the weight sums of the whole batch, so that the result does not
-    depend on how many there are, however unequal their token counts.
+    depend on how many there are, however unequal their token counts. The gradient is that of
+    `params`; `frozen` holds what else the model has.
     """
     totals = weight_totals(batch.slots)
 
     def objective_of(params: Any, batch: Batch) -> tuple[Float[Array, ""], LossTerms]:
-        terms = loss_terms(graph, params, batch, objective, mesh, totals)
+        terms = loss_terms(graph, lora.join(params, frozen), batch, objective, mesh, totals)
         return terms.loss, terms
 
     differentiate = jax.grad(objective_of, has_aux=True)
@@ -190,8 +204,10 @@ def make_train_step(
             f"{ways} ways the mesh splits rows; use a multiple of {accumulate * ways}"
         )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        terms, gradient = gradients(graph, state.params, batch, objective, mesh, accumulate)
+    def train_step(
+        state: TrainState, frozen: Any, batch: Batch
+    ) -> tuple[TrainState, StepMetrics]:
+        terms, gradient = gradients(graph, state.params, frozen, batch, objective, mesh, accumulate)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -199,9 +215,12 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state), metrics
 
     where = state_shardings(config, tx, mesh)
+    shapes = lora.frozen_part(transformer.param_shapes(config), config)
+    axes = lora.frozen_part(transformer.logical_axes(config), config)
+    frozen = sharding.tree_shardings(mesh, axes, shapes)
     return jax.jit(
         train_step,
-        in_shardings=(where, sharding.batch_sharding(mesh)),
+        in_shardings=(where, frozen, sharding.batch_sharding(mesh)),
         out_shardings=(where, sharding.replicated(mesh)),
         donate_argnums=0,
     )

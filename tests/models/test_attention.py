@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xcot_jax.models.attention import attention
+from xcot_jax.models.attention import AttentionRule, alibi_slopes, attention
 
 WIDTH = 8
+PLAIN = AttentionRule(scale=WIDTH**-0.5)
+RULES = {
+    "plain": PLAIN,
+    "window": AttentionRule(scale=0.5, window=3),
+    "wide window": AttentionRule(scale=0.5, window=150),
+    "soft cap": AttentionRule(scale=1.0, softcap=2.0),
+    "alibi": AttentionRule(scale=WIDTH**-0.5, alibi=True),
+}
 
 
 def rows(segments):
@@ -29,7 +37,7 @@ def random_qkv(seed, tokens, heads, kv_heads, batch=2, dtype=np.float32):
     return tuple(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
 
 
-def attend(qkv, segments, kernel="plain"):
+def attend(qkv, segments, kernel="plain", rule=PLAIN):
     positions, segments = (jnp.asarray(array) for array in rows(segments))
     return attention(
         *qkv,
@@ -37,18 +45,24 @@ def attend(qkv, segments, kernel="plain"):
         key_positions=positions,
         query_segments=segments,
         key_segments=segments,
+        rule=rule,
         kernel=kernel,
     )
 
 
-def reference(qkv, segments):
+def reference(qkv, segments, rule=PLAIN):
     """One query at a time, from the definition."""
     q, k, v = (np.asarray(array, np.float64) for array in qkv)
     group = q.shape[2] // k.shape[2]
     output = np.zeros_like(q)
     for row, query, head in np.ndindex(q.shape[:3]):
         same = np.flatnonzero(np.asarray(segments[row][: query + 1]) == segments[row][query])
-        scores = k[row, same, head // group] @ q[row, query, head] / np.sqrt(WIDTH)
+        same = same[same > query - (rule.window or len(segments[row]))]
+        scores = k[row, same, head // group] @ q[row, query, head] * rule.scale
+        if rule.softcap:
+            scores = rule.softcap * np.tanh(scores / rule.softcap)
+        if rule.alibi:
+            scores = scores - alibi_slopes(q.shape[2])[head] * (query - same)
         weights = np.exp(scores - scores.max())
         output[row, query, head] = weights @ v[row, same, head // group] / weights.sum()
     return output
@@ -60,16 +74,32 @@ segment_rows = st.lists(st.integers(1, 9), min_size=1, max_size=4).map(
 
 
 @settings(max_examples=20, deadline=None)
-@given(segment_rows, st.sampled_from([(4, 4), (4, 2), (4, 1)]), st.integers(0, 99))
-def test_attention_is_what_its_definition_says(row, heads, seed):
+@given(
+    segment_rows,
+    st.sampled_from([(4, 4), (4, 2), (4, 1)]),
+    st.sampled_from(list(RULES.values())),
+    st.integers(0, 99),
+)
+def test_attention_is_what_its_definition_says(row, heads, rule, seed):
     segments = [row, [1] * len(row)]
     qkv = random_qkv(seed, len(row), *heads)
-    np.testing.assert_allclose(attend(qkv, segments), reference(qkv, segments), atol=2e-6)
+    ours = attend(qkv, segments, rule=rule)
+    np.testing.assert_allclose(ours, reference(qkv, segments, rule), atol=2e-6)
+
+
+def test_slopes_of_alibi_are_the_papers():
+    # Section 3: 8 heads have 1/2 ... 1/256, 16 heads 2^-0.5 ... 2^-8; others lie between.
+    np.testing.assert_allclose(alibi_slopes(8), [2.0**-n for n in range(1, 9)])
+    np.testing.assert_allclose(alibi_slopes(16), [2.0 ** (-n / 2) for n in range(1, 17)])
+    np.testing.assert_allclose(alibi_slopes(6), [2.0**-n for n in (2, 4, 6, 8, 1, 3)])
 
 
 @pytest.mark.parametrize("tokens", [129, 300, 512])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_blocks_equal_the_plain_form_in_value_and_gradient(tokens, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "rule"),
+    [(jnp.bfloat16, "plain"), *((jnp.float32, rule) for rule in RULES)],
+)
+def test_blocks_equal_the_plain_form_in_value_and_gradient(tokens, dtype, rule):
     segments = np.ones((2, tokens), np.int32)
     segments[0, 100:] = 2
     segments[0, 250:] = 0
@@ -77,7 +107,7 @@ def test_blocks_equal_the_plain_form_in_value_and_gradient(tokens, dtype):
     real = jnp.asarray(segments != 0, jnp.float32)[:, :, None, None]
 
     def loss(qkv, kernel):
-        output = attend(qkv, segments, kernel).astype(jnp.float32) * real
+        output = attend(qkv, segments, kernel, RULES[rule]).astype(jnp.float32) * real
         return jnp.sum(output**2), output
 
     (_, plain), plain_gradient = jax.value_and_grad(loss, has_aux=True)(qkv, "plain")

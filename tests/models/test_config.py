@@ -1,4 +1,4 @@
-"""Sizes, presets, checkpoints' configurations, and the analytic counts."""
+"""Settings, presets and checkpoints' configurations to sizes, and the analytic counts."""
 
 import dataclasses
 
@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcot_jax.models import config as model_config
-from xcot_jax.models import transformer
-from xcot_jax.models.config import PRESETS, ModelConfig, ModelConfigError
-from xcot_jax.settings import ModelSettings
+from tests import checkpoints
+from xcot_jax.models import counting, families, transformer
+from xcot_jax.models.config import Lora, ModelConfig, ModelConfigError
+from xcot_jax.models.presets import PRESETS
+from xcot_jax.models.rotary import Rope
+from xcot_jax.models.selection import from_settings
+from xcot_jax.settings import LoraSettings, ModelSettings
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -27,7 +30,7 @@ LLAMA = {
 
 def test_sizes_left_out_are_derived():
     settings = ModelSettings(width=192, layers=4, heads=6)
-    config = model_config.from_settings(settings, 1000)
+    config = from_settings(settings, 1000)
     assert (config.vocab_size, config.kv_heads, config.head_width) == (1000, 6, 32)
     assert config.ffn_width == 512
     assert config.compute_dtype == "bfloat16"
@@ -35,15 +38,21 @@ def test_sizes_left_out_are_derived():
 
 def test_a_preset_gives_sizes_and_settings_change_them():
     settings = ModelSettings(preset="llama2_7b", layers=2, compute_dtype="float32", remat="full")
-    config = model_config.from_settings(settings, 1000)
+    config = from_settings(settings, 1000)
     expected = dataclasses.replace(
-        PRESETS["llama2_7b"], layers=2, vocab_size=1000, compute_dtype="float32", remat="full"
+        PRESETS["llama2_7b"],
+        layers=2,
+        vocab_size=1000,
+        vocab_multiple=32,
+        compute_dtype="float32",
+        remat="full",
     )
     assert config == expected
 
 
 def test_a_checkpoint_gives_sizes():
-    config = model_config.from_settings(ModelSettings(init_from="dir"), 100, LLAMA)
+    settings = ModelSettings(init_from="dir", vocab_multiple=48, lora=LoraSettings(rank=4))
+    config = from_settings(settings, 100, LLAMA)
     assert config == ModelConfig(
         vocab_size=128,
         width=64,
@@ -52,9 +61,12 @@ def test_a_checkpoint_gives_sizes():
         kv_heads=2,
         head_width=16,
         ffn_width=96,
-        rope_theta=500_000.0,
+        rope=Rope(theta=500_000.0),
         norm_eps=1e-6,
+        vocab_multiple=48,
+        lora=Lora(4, 16.0, ("query", "key", "value", "output", "gate", "up", "down")),
     )
+    assert config.vocab_rows == 144
 
 
 @pytest.mark.parametrize(
@@ -88,14 +100,14 @@ def test_a_checkpoint_gives_sizes():
         (
             ModelSettings(init_from="d"),
             10,
-            LLAMA | {"attention_bias": True, "rope_scaling": {"rope_type": "llama3"}},
-            "attention_bias.*rope_type 'llama3'",
+            LLAMA | {"rope_scaling": {"rope_type": "longrope"}},
+            "rope_type 'longrope'.*default, linear, llama3 and yarn",
         ),
         (
             ModelSettings(init_from="d"),
             10,
-            LLAMA | {"architectures": ["BloomForCausalLM"]},
-            "BloomForCausalLM is not supported; LlamaForCausalLM is",
+            LLAMA | {"architectures": ["GPT2LMHeadModel"]},
+            "GPT2LMHeadModel is not supported.*LlamaForCausalLM.*BloomForCausalLM",
         ),
         (
             ModelSettings(init_from="d"),
@@ -107,33 +119,70 @@ def test_a_checkpoint_gives_sizes():
 )
 def test_what_cannot_work_is_an_error_that_says_why(settings, vocab_size, hf_config, message):
     with pytest.raises(ModelConfigError, match=message):
-        model_config.from_settings(settings, vocab_size, hf_config)
+        from_settings(settings, vocab_size, hf_config)
 
 
-@pytest.mark.parametrize(
-    ("preset", "published"),
-    [
-        ("llama2_7b", 6_738_415_616),
-        ("llama2_13b", 13_015_864_320),
-        ("llama3_8b", 8_030_261_248),
-    ],
-)
-def test_presets_have_the_published_number_of_parameters(preset, published):
-    assert model_config.parameter_count(PRESETS[preset]) == published
+PUBLISHED = {
+    "llama2_7b": 6_738_415_616,
+    "llama2_13b": 13_015_864_320,
+    "llama3_8b": 8_030_261_248,
+    "llama3_2_1b": 1_235_814_400,
+    "mistral_7b": 7_241_732_096,
+    "qwen2_5_0_5b": 494_032_768,
+    "qwen2_5_1_5b": 1_543_714_304,
+    "qwen2_5_7b": 7_615_616_512,
+    "qwen3_0_6b": 596_049_920,
+    "qwen3_8b": 8_190_735_360,
+    "gemma2_2b": 2_614_341_888,
+    "gemma2_9b": 9_241_705_984,
+    "gemma3_1b": 999_885_952,
+    "bloom_560m": 559_214_592,
+    "bloom_7b1": 7_069_016_064,
+}
 
 
-@pytest.mark.parametrize("tied_head", [False, True])
-def test_the_count_of_parameters_is_that_of_the_arrays(tied_head):
-    config = dataclasses.replace(PRESETS["tiny"], kv_heads=2, tied_head=tied_head)
+def test_presets_have_the_published_number_of_parameters():
+    counted = {name: counting.parameter_count(PRESETS[name]) for name in PUBLISHED}
+    assert counted == PUBLISHED
+    assert set(PRESETS) == set(PUBLISHED) | {"tiny", "llama_60m"}
+
+
+@pytest.mark.parametrize("name", [*checkpoints.FAMILIES, *PUBLISHED])
+def test_the_count_of_parameters_is_that_of_the_arrays(name):
+    config = PRESETS[name] if name in PRESETS else small(name)
     arrays = jax.tree.leaves(transformer.param_shapes(config))
-    assert model_config.parameter_count(config) == sum(array.size for array in arrays)
+    assert counting.parameter_count(config) == sum(array.size for array in arrays)
+
+
+def small(name):
+    """The decoder of a small checkpoint, by transformers' own configuration."""
+    transformers = pytest.importorskip("transformers")
+    kind, arguments = checkpoints.FAMILIES[name]
+    class_name = "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config"
+    written = getattr(transformers, class_name)(**arguments).to_dict()
+    return families.from_hf(written | {"architectures": [f"{kind}ForCausalLM"]})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_preset_is_what_its_config_json_says(name):
+    again = families.from_hf(families.to_hf(PRESETS[name]))
+    assert again == PRESETS[name]
+
+
+def test_adapters_are_counted_apart():
+    config = dataclasses.replace(PRESETS["tiny"], lora=Lora(4, 8.0, ("query", "down")))
+    arrays = transformer.param_shapes(config)["blocks"]
+    matrices = (arrays["attention"]["query"], arrays["ffn"]["down"])
+    sizes = [matrix[name].size for matrix in matrices for name in ("adapter_a", "adapter_b")]
+    assert counting.trained_count(config) == sum(sizes)
+    assert counting.parameter_count(config) == counting.parameter_count(PRESETS["tiny"])
 
 
 def test_flops_of_long_known_sizes():
     config = PRESETS["llama2_7b"]
-    matrices = model_config.parameter_count(config) - config.vocab_size * config.width
+    matrices = counting.parameter_count(config) - config.vocab_size * config.width
     matrices -= (2 * config.layers + 1) * config.width
-    flops = model_config.forward_flops(config, tokens=1, attended_pairs=0, head_slots=1)
+    flops = counting.forward_flops(config, tokens=1, attended_pairs=0, head_slots=1)
     assert flops == 2 * matrices
 
 
@@ -151,13 +200,32 @@ def test_flops_agree_with_the_compiler():
     graph = transformer.graph(config)
     array = jax.ShapeDtypeStruct((rows, tokens), "int32")
     compiled = jax.jit(forward).lower(transformer.param_shapes(config), array).compile()
-    analytic = model_config.forward_flops(
+    analytic = counting.forward_flops(
         config, tokens=rows * tokens, attended_pairs=rows * tokens**2, head_slots=rows * tokens
     )
     assert analytic == pytest.approx(compiled.cost_analysis()["flops"], rel=0.02)
 
 
-@given(st.lists(st.integers(1, 50), max_size=8))
-def test_causal_pairs_are_counted_one_by_one(lengths):
-    counted = sum(1 for n in lengths for query in range(n) for _ in range(query + 1))
-    assert model_config.causal_pairs(lengths) == counted
+@given(st.lists(st.integers(1, 50), max_size=8), st.integers(0, 60))
+def test_causal_pairs_are_counted_one_by_one(lengths, window):
+    counted = sum(
+        1
+        for n in lengths
+        for query in range(n)
+        for key in range(query + 1)
+        if not window or query - key < window
+    )
+    assert counting.causal_pairs(lengths, window) == counted
+
+
+def test_local_layers_look_at_fewer_pairs():
+    config = dataclasses.replace(PRESETS["gemma2_2b"], window=10, layers=3)
+    expected = 2 * counting.causal_pairs([40], 10) + counting.causal_pairs([40])
+    assert counting.attended_pairs(config, [40]) == expected
+
+
+def test_frozen_weights_spare_a_third_of_a_step():
+    config = PRESETS["tiny"]
+    full = counting.training_flops(config, [100], 50)
+    adapted = dataclasses.replace(config, lora=Lora(4, 8.0, ("query",)))
+    assert 0.6 < counting.training_flops(adapted, [100], 50) / full < 0.7

@@ -180,7 +180,7 @@ def test_fresh_weights_predict_nothing_and_pass_variance_on(tied_head):
     logits = model.logits(model.hidden_states(*packed_arrays((64,), 64)))
     assert float(jnp.std(logits)) < 0.5
     # Each layer has weights of its own.
-    query = params["blocks"]["attention"]["query"]
+    query = params["blocks"]["attention"]["query"]["weight"]
     assert not np.allclose(query[0], query[1])
 
 
@@ -221,7 +221,7 @@ def test_eight_devices_equal_one(params, mesh_settings):
 def test_parameters_are_made_in_their_shards():
     mesh = sharding.make_mesh(MeshSettings(fsdp=4, tensor=2))
     _, params = transformer.init(CONFIG, 0, mesh)
-    gate = params["blocks"]["ffn"]["gate"]
+    gate = params["blocks"]["ffn"]["gate"]["weight"]
     assert gate.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
     assert gate.addressable_shards[0].data.shape == (3, 64 // 4, 96 // 2)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))

@@ -140,17 +140,17 @@ def find_tokenizer(settings: Settings) -> Tokenizer:
     """The tokenizer the settings name, or the one that lies in the dataset directory.
 
     Raises:
-      InputError: if there is neither.
+      InputError: if there is neither, or it has not the chat template asked for.
     """
     if settings.data.tokenizer:
-        return load_tokenizer(settings.data.tokenizer)
+        return load_tokenizer(settings.data.tokenizer, settings.data.chat)
     path = Path(settings.data.dir) / "tokenizer.model"
     if not path.exists():
         raise InputError(
             f"{path} does not exist; set data.tokenizer to a Hugging Face directory or a "
             "SentencePiece .model, or prepare the data with prep.tokenizer.train=True"
         )
-    return load_tokenizer(path)
+    return load_tokenizer(path, settings.data.chat)
 
 
 class Loader:

@@ -7,6 +7,7 @@ and its slots by offsets into the row.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def encode_group(
     """Tokenizes a group and lays out its loss slots.
 
     Prompt, preamble and answer are tokenized apart, so that the answer's ids are the same in all
-    views. With a teacher, slot j predicts answer token j: column 0 under the teacher, columns 1..
+    views, and they are read back to see that they are the answer's text. With a teacher, slot j predicts answer token j: column 0 under the teacher, columns 1..
     under the students. Targets without a counterpart (preambles, groups without a teacher) fill
     columns in turn.
 
@@ -65,22 +66,22 @@ def encode_group(
       `kd_weight` [s, C - 1]; `records` [1].
 
     Raises:
-      InputError: for more students than columns, or an empty prompt.
+      InputError: for more students than columns, an empty prompt, or an answer that the tokenizer
+        cannot give back.
     """
     if group.teacher and len(group.students) >= columns:
         raise InputError(
             f"group {group.id} has {len(group.students)} students but data.students is "
             f"{columns - 1}; set data.students to what the dataset was prepared with"
         )
-    answer = [*tokenizer.encode(group.answer), tokenizer.eos_id]
-    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    answer = [*_answer_ids(group, tokenizer), tokenizer.eos_id]
     tokens: list[int] = []
     positions: list[int] = []
     answers: list[tuple[int, int]] = []  # (position predicting the first answer token, language)
     loose: list[tuple[int, int, int]] = []  # (position, target, language)
     for view in group.views:
         code = CODES.index(view.language)
-        prompt = begin + tokenizer.encode(view.prompt)
+        prompt = tokenizer.prompt_ids(view.prompt)
         preamble = tokenizer.encode(view.preamble) if view.preamble else []
         if not prompt:
             raise InputError(f"group {group.id}: the {view.language} prompt has no tokens")
@@ -122,6 +123,25 @@ def encode_group(
         "kd_weight": kd_weight,
         "records": np.array([record], np.int64),
     }
+
+
+def _answer_ids(group: ParallelGroup, tokenizer: Tokenizer) -> list[int]:
+    """The ids of a group's answer, which have to decode to it.
+
+    A space in front may come or go, as in models that begin every text with one, and letters may be
+    composed of other code points (Unicode's NFC): that reads the same.
+    """
+    ids = tokenizer.encode(group.answer)
+    if (read_back := tokenizer.decode(ids)) == group.answer:
+        return ids
+    same = (unicodedata.normalize("NFC", t).removeprefix(" ") for t in (read_back, group.answer))
+    if len(set(same)) > 1:
+        raise InputError(
+            f"group {group.id}: the tokenizer {tokenizer.path} turns the answer {group.answer!r} "
+            f"into {read_back!r}, which is what the model would learn to say; choose one that "
+            "keeps text as it is (xcot prep trains one with prep.tokenizer.train=True)"
+        )
+    return ids
 
 
 _SLOT_FEATURES = ("slot_positions", "targets", "languages", "ce_weight", "kd_weight")

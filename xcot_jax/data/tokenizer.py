@@ -1,8 +1,9 @@
 """One face for Hugging Face tokenizers and SentencePiece models.
 
 Prompt, preamble and answer are encoded separately and their ids joined, so that an answer has the
-same ids after every prompt. Hence nothing is added here: no beginning, no end, no special token
-found in text. Text in, ids out, and the same text back.
+same ids after every prompt. Hence `encode` adds nothing: no beginning, no end, no special token
+found in text. Text in, ids out, and the same text back. `prompt_ids` alone knows how a sequence
+begins, and whether the prompt becomes a message of a chat.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import sentencepiece
 
+from xcot_jax.data.chat import ChatFormat, chat_format
 from xcot_jax.errors import InputError
 
 MODEL_FILE = "tokenizer.model"  # of a SentencePiece model in a directory
@@ -33,12 +35,14 @@ class Tokenizer(abc.ABC):
     Attributes:
       path: where it was loaded from.
       fingerprint: SHA-256 of all that decides its ids; part of the key of whatever is cached.
-      vocab_size: all ids are below it.
+      vocab_size: all ids it gives are below it; special tokens that no sequence of ours has may
+        lie above.
       bos_id: id that begins a sequence for models trained with one, or None.
-      eos_id: id that ends a response; it is trained.
+      eos_id: id that ends a response; it is trained. Of a chat, what ends the assistant's turn.
       pad_id: id that fills rows; never `eos_id`. Where it stands nothing is attended to or trained,
         so a tokenizer without one lends another token's.
       special: ids that stand for no text, with their names.
+      chat: how prompts become messages of a chat, or None for plain text.
     """
 
     path: Path
@@ -48,6 +52,7 @@ class Tokenizer(abc.ABC):
     eos_id: int
     pad_id: int
     special: Mapping[int, str] = dataclasses.field(repr=False)
+    chat: ChatFormat | None = dataclasses.field(repr=False)
 
     @abc.abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -60,6 +65,12 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def _decode(self, ids: list[int]) -> str:
         """The text of ids none of which is special."""
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The ids of a sequence up to where the model speaks."""
+        if self.chat:
+            return self.chat.prompt_ids(prompt, self.encode)
+        return ([] if self.bos_id is None else [self.bos_id]) + self.encode(prompt)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special ones, and those beyond the vocabulary, are left out."""
@@ -155,16 +166,18 @@ class HuggingFaceTokenizer(Tokenizer):
         )
 
 
-def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
+def load_tokenizer(path: str | os.PathLike[str], chat: str = "never") -> Tokenizer:
     """Loads a tokenizer from local files.
 
     Args:
       path: a SentencePiece model file; or a directory with a Hugging Face tokenizer, or else with
         a SentencePiece `tokenizer.model`.
+      chat: whether prompts become messages of the tokenizer's chat template: "auto" if it has one,
+        "always", or "never".
 
     Raises:
       InputError: if there is none at the path or it cannot be read; if it has no end-of-sequence
-        token; or if it loses line breaks, which end prompts.
+        token, or not the chat template asked for; or if it loses line breaks, which end prompts.
     """
     place = Path(path).expanduser()
     if not place.exists():
@@ -172,12 +185,17 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     model = place / MODEL_FILE if place.is_dir() else place
     tokenizer: Tokenizer
     if place.is_dir() and any((place / name).exists() for name in _HUGGING_FACE_FILES):
-        tokenizer = _load_hugging_face(place)
+        tokenizer = _load_hugging_face(place, chat)
     elif model.exists():
         tokenizer = _load_sentencepiece(model)
     else:
         names = ", ".join((*_HUGGING_FACE_FILES, MODEL_FILE))
         raise InputError(f"{place} holds no tokenizer: none of {names} is there")
+    if chat == "always" and not tokenizer.chat:
+        raise InputError(
+            f"{place}: the tokenizer has no chat template; set data.chat to auto or never, or use "
+            "the tokenizer of a chat model"
+        )
     sample = "1\n2\n\n3\n"
     if (read_back := tokenizer.decode(tokenizer.encode(sample))) != sample:
         raise InputError(
@@ -219,12 +237,13 @@ def _load_sentencepiece(path: Path) -> SentencePieceTokenizer:
             for i in ids
             if processor.is_control(i) or processor.is_unknown(i)
         },
+        chat=None,
         processor=processor,
         space_mark_ids=tuple(found) if has_bytes else tuple(processor.encode(_SPACE_MARK)),
     )
 
 
-def _load_hugging_face(path: Path) -> HuggingFaceTokenizer:
+def _load_hugging_face(path: Path, chat: str) -> HuggingFaceTokenizer:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # PyTorch is not missed here
     from transformers import AutoTokenizer  # over a second
 
@@ -236,23 +255,41 @@ def _load_hugging_face(path: Path) -> HuggingFaceTokenizer:
         raise InputError(
             f"{path}: only tokenizers with a tokenizer.json are read; convert it first"
         )
+    # Some name a token to begin with that their models were never given (BLOOM's, GPT-2's).
+    begins = processor.bos_token_id in processor("a")["input_ids"][:1]
+    bos = processor.bos_token_id if begins else None
     eos = _end(path, processor.eos_token_id)
     special = {
         i: token.content for i, token in processor.added_tokens_decoder.items() if token.special
     }
     special |= dict(zip(processor.all_special_ids, processor.all_special_tokens, strict=True))
-    content = (processor.backend_tokenizer.to_str(), eos, processor.bos_token_id)
-    return HuggingFaceTokenizer(
+    pads = (processor.pad_token_id, processor.unk_token_id, processor.bos_token_id)
+    content: list[Any] = [processor.backend_tokenizer.to_str(), eos, bos]
+    given = {i for i in processor.get_vocab().values() if i not in special}
+    plain = HuggingFaceTokenizer(
         path=path,
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-        vocab_size=max(processor.get_vocab().values()) + 1,
-        bos_id=processor.bos_token_id,
+        vocab_size=max(given | {eos, bos or 0, _padding(eos, *pads)}) + 1,
+        bos_id=bos,
         eos_id=eos,
-        pad_id=_padding(
-            eos, processor.pad_token_id, processor.unk_token_id, processor.bos_token_id
-        ),
+        pad_id=_padding(eos, *pads),
         special=special,
+        chat=None,
         processor=processor,
+    )
+    if chat == "never" or not processor.chat_template:
+        return plain
+    found = chat_format(processor, special, plain.encode, path)
+    pad = _padding(found.end_id, *pads)
+    return dataclasses.replace(
+        plain,
+        fingerprint=hashlib.sha256(
+            json.dumps([*content, dataclasses.astuple(found)]).encode()
+        ).hexdigest(),
+        vocab_size=max(plain.vocab_size - 1, pad, found.end_id, *found.before, *found.after) + 1,
+        eos_id=found.end_id,
+        pad_id=pad,
+        chat=found,
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from xcot_jax.models.config import AttentionKernel
 from xcot_jax.pytree import pytree
+
+AttentionKernel = Literal["auto", "plain", "blocks"]
 
 PADDING = 0
 """The segment id of padding. Real segments count from 1."""
@@ -20,6 +26,35 @@ _BLOCK = 128
 """Queries in a block of the blocked form; measured on CPU (64 to 128 is best at 512 tokens)."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionRule:
+    """How scores are made of queries and keys, beside segments and causality.
+
+    Attributes:
+      scale: what products of queries and keys are multiplied by.
+      softcap: scores become `softcap tanh(score / softcap)` (Gemma 2, arXiv 2408.00118); 0: not.
+      window: a query sees this many tokens, itself included (Mistral, arXiv 2310.06825); 0: all.
+      alibi: whether scores fall linearly with distance, by a slope of each head's own
+        (Press et al., arXiv 2108.12409).
+    """
+
+    scale: float
+    softcap: float = 0.0
+    window: int = 0
+    alibi: bool = False
+
+
+def alibi_slopes(heads: int) -> np.ndarray:
+    """Each head's slope, `[N]` in fp32: a geometric series, as of the largest power of two below.
+
+    Further heads take every other slope of twice that power (arXiv 2108.12409, section 3).
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2.0 ** (-8.0 * (head + 1) / power) for head in range(power)]
+    slopes += [2.0 ** (-4.0 * (2 * head + 1) / power) for head in range(heads - power)]
+    return np.array(slopes, np.float32)
+
+
 def attention(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
@@ -29,6 +64,7 @@ def attention(
     key_positions: Int[Array, "B S"],
     query_segments: Int[Array, "B T"],
     key_segments: Int[Array, "B S"],
+    rule: AttentionRule,
     kernel: AttentionKernel = "auto",
 ) -> Float[Array, "B T N H"]:
     """Scaled dot-product attention, in which a query sees its own segment up to its own position.
@@ -41,10 +77,11 @@ def attention(
       q: queries. k, v: keys and values; unused cache slots are marked by segment 0.
       query_positions, key_positions: place of each token in its segment.
       query_segments, key_segments: segment of each token, `PADDING` for none.
+      rule: scale, soft cap, window and bias of the scores.
       kernel: "plain" builds all scores at once. "blocks" needs queries and keys to be the same
-        tokens, in rows where position grows from left to right inside a segment: it leaves out the
-        half of the products that causality forbids. "auto" takes "blocks" on CPU where it can and
-        the rows are long.
+        tokens, in rows where position grows from left to right inside a segment: it leaves out
+        products that causality and the window forbid. "auto" takes "blocks" on CPU where it can
+        and the rows are long.
     """
     if _use_blocks(kernel, q.shape[1], k.shape[1]):
         blocks = [
@@ -52,19 +89,29 @@ def attention(
         ]
     else:
         blocks = [(0, q.shape[1])]
-    queries = _by_key_head(q, k.shape[2])
+    queries = _by_key_head(q, k.shape[2], rule)
     keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
     outputs = []
     for start, stop in blocks:
-        seen = k.shape[1] if len(blocks) == 1 else stop
-        visible = _visible(
+        seen = slice(0, k.shape[1])
+        if len(blocks) > 1:
+            seen = slice(max(0, start - rule.window + 1) if rule.window else 0, stop)
+        distance, visible = _visible(
             query_positions[:, start:stop],
-            key_positions[:, :seen],
+            key_positions[:, seen],
             query_segments[:, start:stop],
-            key_segments[:, :seen],
+            key_segments[:, seen],
+            rule,
         )
         outputs.append(
-            _attend(queries[:, :, :, start:stop], keys[:, :, :seen], values[:, :, :seen], visible)
+            _attend(
+                queries[:, :, :, start:stop],
+                keys[:, :, seen],
+                values[:, :, seen],
+                distance,
+                visible,
+                rule,
+            )
         )
     output = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
     return output.transpose(0, 3, 1, 2, 4).reshape(q.shape)
@@ -114,10 +161,14 @@ def cached_attention(
     key_positions: Int[Array, "B capacity"],
     query_segments: Int[Array, "B T"],
     key_segments: Int[Array, "B capacity"],
+    rule: AttentionRule,
 ) -> Float[Array, "B T N H"]:
     """`attention` with the keys and values of one layer of a `Cache`."""
-    visible = _visible(query_positions, key_positions, query_segments, key_segments)
-    mixed = _attend(_by_key_head(q, keys.shape[1]), keys, values, visible)
+    distance, visible = _visible(
+        query_positions, key_positions, query_segments, key_segments, rule
+    )
+    queries = _by_key_head(q, keys.shape[1], rule)
+    mixed = _attend(queries, keys, values, distance, visible, rule)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
@@ -127,10 +178,12 @@ def _use_blocks(kernel: AttentionKernel, queries: int, keys: int) -> bool:
     return kernel == "blocks"
 
 
-def _by_key_head(q: Float[Array, "B T N H"], kv_heads: int) -> Float[Array, "B K G T H"]:
+def _by_key_head(
+    q: Float[Array, "B T N H"], kv_heads: int, rule: AttentionRule
+) -> Float[Array, "B K G T H"]:
     """Scaled queries, grouped by the key/value head they share (G = N / K)."""
     rows, tokens, heads, width = q.shape
-    q = q * jnp.asarray(width**-0.5, q.dtype)
+    q = q * jnp.asarray(rule.scale, q.dtype)
     return q.reshape(rows, tokens, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
 
 
@@ -139,16 +192,22 @@ def _visible(
     key_positions: Int[Array, "B S"],
     query_segments: Int[Array, "B T"],
     key_segments: Int[Array, "B S"],
-) -> Bool[Array, "B T S"]:
+    rule: AttentionRule,
+) -> tuple[Int[Array, "B T S"], Bool[Array, "B T S"]]:
+    """How far each key lies behind each query, and whether that query sees it."""
+    distance = query_positions[:, :, None] - key_positions[:, None, :]
     same = query_segments[:, :, None] == key_segments[:, None, :]
-    return same & (key_positions[:, None, :] <= query_positions[:, :, None])
+    visible = same & (distance >= 0)
+    return distance, visible & (distance < rule.window) if rule.window else visible
 
 
 def _attend(
     q: Float[Array, "B K G T H"],
     k: Float[Array, "B K S H"],
     v: Float[Array, "B K S H"],
+    distance: Int[Array, "B T S"],
     visible: Bool[Array, "B T S"],
+    rule: AttentionRule,
 ) -> Float[Array, "B K G T H"]:
     """One block. The query heads of a key/value head form one longer matrix, so no key is copied.
 
@@ -163,6 +222,11 @@ def _attend(
         k,
         preferred_element_type=jnp.float32,
     ).reshape(rows, kv_heads, groups, tokens, keys)
+    if rule.softcap:
+        scores = rule.softcap * jnp.tanh(scores / rule.softcap)
+    if rule.alibi:
+        slopes = jnp.asarray(alibi_slopes(kv_heads * groups)).reshape(1, kv_heads, groups, 1, 1)
+        scores -= slopes * distance.astype(jnp.float32)[:, None, None]
     scores += jnp.where(visible, 0.0, jnp.float32(_MASKED))[:, None, None]
     highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     weights = jnp.exp(scores - highest)

@@ -1,92 +1,32 @@
-"""Hugging Face checkpoints: which tensor goes where, and their way onto the mesh."""
+"""Hugging Face checkpoints in and out: from tensors on disk to shards on the mesh, and back."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, which safetensors asks for by name
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from safetensors import SafetensorError, safe_open
+from jax.sharding import Mesh, NamedSharding
 
 from xcot_jax import sharding
-from xcot_jax.errors import InputError
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
+from xcot_jax.models.families import FAMILIES, Family
+from xcot_jax.models.tables import Row
+from xcot_jax.models.tensor_files import CheckpointError, TensorFiles
 
+_CHUNK_BYTES = 2**25  # What the host holds of a tensor at a time.
 
-class CheckpointError(InputError):
-    """A checkpoint directory that cannot be read, or whose tensors do not fit the model."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table between a checkpoint's names and ours.
-
-    Attributes:
-      name: the checkpoint's tensor name; `{layer}` stands for the number of the block.
-      path: our parameter, without the layer axis.
-      input_axes: for a matrix, how many leading axes of ours are its input. The checkpoint stores
-        `[outputs, inputs]`, each flattened; we store inputs first. 0: stored alike.
-    """
-
-    name: str
-    path: tuple[str, ...]
-    input_axes: int = 0
-
-    @property
-    def stacked(self) -> bool:
-        """Whether one tensor is one layer of our parameter."""
-        return "{layer}" in self.name
-
-    def stored_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The checkpoint's shape of a tensor whose shape in our parameter is `shape`."""
-        if not self.input_axes:
-            return tuple(shape)
-        return math.prod(shape[self.input_axes :]), math.prod(shape[: self.input_axes])
-
-    def to_ours(self, tensor: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """A checkpoint's tensor in our layout."""
-        return (tensor.T if self.input_axes else tensor).reshape(shape)
-
-    def to_stored(self, array: np.ndarray) -> np.ndarray:
-        """Our array in the checkpoint's layout; undoes `to_ours`."""
-        if not self.input_axes:
-            return array
-        return array.reshape(self.stored_shape(array.shape)[::-1]).T
-
-
-_LAYER = "model.layers.{layer}."
-
-LLAMA: tuple[Row, ...] = (
-    Row("model.embed_tokens.weight", ("embedding",)),
-    Row(_LAYER + "input_layernorm.weight", ("blocks", "attention_norm", "scale")),
-    Row(_LAYER + "self_attn.q_proj.weight", ("blocks", "attention", "query"), input_axes=1),
-    Row(_LAYER + "self_attn.k_proj.weight", ("blocks", "attention", "key"), input_axes=1),
-    Row(_LAYER + "self_attn.v_proj.weight", ("blocks", "attention", "value"), input_axes=1),
-    Row(_LAYER + "self_attn.o_proj.weight", ("blocks", "attention", "output"), input_axes=2),
-    Row(_LAYER + "post_attention_layernorm.weight", ("blocks", "ffn_norm", "scale")),
-    Row(_LAYER + "mlp.gate_proj.weight", ("blocks", "ffn", "gate"), input_axes=1),
-    Row(_LAYER + "mlp.up_proj.weight", ("blocks", "ffn", "up"), input_axes=1),
-    Row(_LAYER + "mlp.down_proj.weight", ("blocks", "ffn", "down"), input_axes=1),
-    Row("model.norm.weight", ("final_norm", "scale")),
-    Row("lm_head.weight", ("head",), input_axes=1),
-)
-
-_DERIVED = re.compile(r".*\.rotary_emb\.inv_freq")
-"""Tensors that some checkpoints carry although they follow from the configuration."""
-
-_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
+_DERIVED = (".rotary_emb.inv_freq", ".self_attn.bias", ".self_attn.masked_bias")
+"""Endings of tensors that some checkpoints carry although they follow from the configuration."""
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
@@ -100,19 +40,25 @@ def read_config(directory: str | Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path} does not exist; model.init_from takes a Hugging Face model directory"
+            f"{path} does not exist; a Hugging Face model directory holds one"
         ) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
 
 
-def load(directory: str | Path, config: ModelConfig, mesh: Mesh) -> transformer.Params:
-    """Reads a checkpoint's weights into their shards, one tensor at a time, as fp32.
+def load(
+    directory: str | Path, config: ModelConfig, mesh: Mesh, dtype: str = "float32"
+) -> transformer.Params:
+    """Reads a checkpoint's weights into their shards, a piece of a tensor at a time.
+
+    The host holds one piece beside what lies on its devices, and reads only what they need.
 
     Args:
-      directory: holds `model.safetensors`, or its shards with `model.safetensors.index.json`.
-      config: the decoder (`models.config.from_hf`).
+      directory: holds `model.safetensors`, or its shards with `model.safetensors.index.json`, or
+        the same of `pytorch_model.bin`.
+      config: the decoder (`families.from_hf`); adapters are not read.
       mesh: where the parameters live.
+      dtype: type of the parameters.
 
     Returns:
       parameters for `transformer.apply`.
@@ -121,70 +67,95 @@ def load(directory: str | Path, config: ModelConfig, mesh: Mesh) -> transformer.
       CheckpointError: for missing files, broken files, and one listing of all tensors that are
         missing, unexpected, or of another shape; before any weight is read.
     """
+    config = dataclasses.replace(config, lora=None)
+    files = TensorFiles(Path(directory))
     shapes, axes = transformer.param_shapes(config), transformer.logical_axes(config)
-    with contextlib.ExitStack() as stack:
-        files = _open_tensors(Path(directory), stack)
-        plan = _plan(directory, files, shapes, config)
-        params: transformer.Params = {}
-        for row, names in plan.items():
-            shape, leaf_axes = _at(shapes, row.path).shape, _at(axes, row.path)
-            target = sharding.logical_to_sharding(mesh, leaf_axes, shape)
-            _put(params, row.path, _read(row, names, files, shape, target))
+    params: transformer.Params = {}
+    for row, names in _plan(directory, files, config).items():
+        shape = at(shapes, row.path).shape
+        target = sharding.logical_to_sharding(mesh, at(axes, row.path), shape)
+        put(params, row.path, _read(row, names, files, shape, target, dtype))
     return params
 
 
-def _open_tensors(directory: Path, stack: contextlib.ExitStack) -> dict[str, Any]:
-    """Tensor name -> the open file that holds it; nothing of the tensors is read."""
-    index = directory / _INDEX
-    if index.exists():
-        placed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(placed.values()))
-    elif (directory / _SINGLE).exists():
-        shards = [_SINGLE]
-    else:
-        raise CheckpointError(f"{directory} holds neither {_SINGLE} nor {_INDEX}")
-    absent = [shard for shard in shards if not (directory / shard).exists()]
-    if absent:
-        raise CheckpointError(f"{directory} lacks {', '.join(absent)}, which {_INDEX} names")
-    files: dict[str, Any] = {}
-    for shard in shards:
-        try:
-            file = stack.enter_context(safe_open(directory / shard, framework="np"))
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{directory / shard} is broken ({error}); copy or download it again"
-            ) from error
-        files.update(dict.fromkeys(file.keys(), file))
-    return files
+def tensors(
+    params: transformer.Params, config: ModelConfig, dtype: str = "float32"
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of a checkpoint in the order of the family's table, one at a time.
+
+    Padding of the vocabulary is cut off; adapters have no place here: merge them before.
+    """
+    for rows in _by_tensor(FAMILIES[config.family], _checkpoint_shapes(config)):
+        leaves = [at(params, row.path) for row in rows]
+        for layer in range(config.layers) if rows[0].stacked else (None,):
+            arrays = [
+                np.asarray(jax.device_get(leaf if layer is None else leaf[layer]))
+                for leaf in leaves
+            ]
+            if rows[0].path in (("embedding",), ("head",)):
+                axis = 0 if rows[0].path == ("embedding",) else 1
+                arrays = [array.take(range(config.vocab_size), axis) for array in arrays]
+            name = rows[0].name.format(layer=layer)
+            yield name, rows[0].stored(arrays).astype(np.dtype(dtype))
+
+
+def layout(config: ModelConfig, dtype: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each of the `tensors`, in their order."""
+    shapes = _checkpoint_shapes(config)
+    found = {}
+    for rows in _by_tensor(FAMILIES[config.family], shapes):
+        shape = rows[0].stored_shape(_layer_shape(rows[0], shapes))
+        for layer in range(config.layers) if rows[0].stacked else (0,):
+            found[rows[0].name.format(layer=layer)] = shape, np.dtype(dtype)
+    return found
+
+
+def _checkpoint_shapes(config: ModelConfig) -> transformer.Params:
+    """Our parameters as checkpoints have them: without padding and adapters."""
+    return transformer.param_shapes(dataclasses.replace(config, vocab_multiple=1, lora=None))
+
+
+def _layer_shape(row: Row, shapes: transformer.Params) -> tuple[int, ...]:
+    return at(shapes, row.path).shape[1 if row.stacked else 0 :]
+
+
+def _by_tensor(family: Family, shapes: transformer.Params) -> list[list[Row]]:
+    """The rows that apply to a model, those of one tensor together."""
+    rows = [row for row in family.rows if has(shapes, row.path)]
+    return [list(group) for _, group in itertools.groupby(rows, lambda row: row.name)]
 
 
 def _plan(
-    directory: str | Path, files: Mapping[str, Any], shapes: transformer.Params, config: ModelConfig
+    directory: str | Path, files: TensorFiles, config: ModelConfig
 ) -> dict[Row, list[str]]:
-    """Tensor names of each row of the table, in the order of the layers, all checked."""
+    """The files' tensor names of each row of the table, in the order of the layers, all checked."""
+    family, shapes = FAMILIES[config.family], _checkpoint_shapes(config)
+    # A checkpoint of the body alone leaves out the name under which the whole model holds it.
+    bare = not any(name.startswith(family.prefix) for name in files.names())
+    found = {
+        family.prefix + name if bare and name != "lm_head.weight" else name: name
+        for name in files.names()
+    }
     plan: dict[Row, list[str]] = {}
     problems: list[str] = []
-    for row in LLAMA:
-        if config.tied_head and row.path == ("head",):
-            continue
-        layers = range(config.layers) if row.stacked else (0,)
-        plan[row] = [row.name.format(layer=layer) for layer in layers]
-        shape = _at(shapes, row.path).shape[1 if row.stacked else 0 :]
-        for name in plan[row]:
-            if name not in files:
+    expected: set[str] = set()
+    for rows in _by_tensor(family, shapes):
+        layers = range(config.layers) if rows[0].stacked else (0,)
+        names = [rows[0].name.format(layer=layer) for layer in layers]
+        expected.update(names)
+        shape = rows[0].stored_shape(_layer_shape(rows[0], shapes))
+        for name in names:
+            if name not in found:
                 problems.append(f"missing: {name}")
-                continue
-            found = tuple(files[name].get_slice(name).get_shape())
-            expected = row.stored_shape(shape)
-            if found != expected:
-                problems.append(f"shape: {name} is {found}, the model's is {expected}")
-    expected_names = {name for names in plan.values() for name in names}
+            elif (stored := files.shape(found[name])) != shape:
+                problems.append(f"shape: {name} is {stored}, the model's is {shape}")
+        plan |= {row: [found.get(name, name) for name in names] for row in rows}
     # A tied head may be stored beside the embedding it equals.
     tied = {"lm_head.weight"} if config.tied_head else set()
     problems += [
-        f"unexpected: {name}"
-        for name in sorted(set(files) - expected_names - tied)
-        if not _DERIVED.fullmatch(name)
+        f"unexpected: {found[name]}"
+        for name in sorted(set(found) - expected - tied)
+        if not name.endswith(_DERIVED)
     ]
     if problems:
         listing = "\n  ".join(problems)
@@ -195,38 +166,84 @@ def _plan(
 def _read(
     row: Row,
     names: Sequence[str],
-    files: Mapping[str, Any],
+    files: TensorFiles,
     shape: tuple[int, ...],
     target: NamedSharding,
+    dtype: str,
 ) -> jax.Array:
-    """One parameter of ours from its tensors; the host holds one of them at a time."""
-    if not row.stacked:
-        return _place(row, files[names[0]].get_tensor(names[0]), shape, target)
-    layer_target = NamedSharding(target.mesh, PartitionSpec(*target.spec[1:]))
-    stack = jax.jit(functools.partial(jnp.zeros, shape, jnp.float32), out_shardings=target)()
-    for layer, name in enumerate(names):
-        tensor = _place(row, files[name].get_tensor(name), shape[1:], layer_target)
-        stack = _set_layer(stack, tensor, jnp.int32(layer))
-    return stack
+    """One parameter of ours, each shard of it filled on its device from the files."""
+    placed = target.addressable_devices_indices_map(shape)
+    shards: dict[tuple[tuple[int, int], ...], jax.Array] = {}
+    buffers = []
+    for device, index in placed.items():
+        where = tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
+        if where in shards:
+            buffers.append(jax.device_put(shards[where], device))
+            continue
+        sizes = tuple(stop - start for start, stop in where)
+        with jax.default_device(device):
+            shard = jnp.zeros(sizes, dtype)
+            for layer, name in enumerate(names):
+                layers, within = (where[:1], where[1:]) if row.stacked else (((0, 1),), where)
+                if layers[0][0] <= layer < layers[0][1]:
+                    inner = shape[1:] if row.stacked else shape
+                    at_layer = (layer - layers[0][0],) if row.stacked else ()
+                    shard = _fill(shard, at_layer, row, name, files, inner, within)
+        shards[where] = shard
+        buffers.append(shard)
+    return jax.make_array_from_single_device_arrays(shape, target, buffers)
 
 
-def _place(row: Row, tensor: np.ndarray, shape: Sequence[int], target: NamedSharding) -> jax.Array:
-    ours = row.to_ours(tensor, shape)
-    return jax.make_array_from_callback(
-        tuple(shape), target, lambda index: np.ascontiguousarray(ours[index], np.float32)
-    )
+def _fill(
+    shard: jax.Array,
+    at_layer: tuple[int, ...],
+    row: Row,
+    name: str,
+    files: TensorFiles,
+    shape: tuple[int, ...],
+    within: Sequence[tuple[int, int]],
+) -> jax.Array:
+    """Writes one tensor's part `within` our parameter (or its layer) of that shape into a shard."""
+    first = row.input_axes  # Our first output axis, along which the checkpoint's rows run.
+    stored, step = files.shape(name), row.step(shape)
+    # A padded vocabulary has more steps than the checkpoint.
+    start, stop = within[first][0], min(within[first][1], stored[0] // step)
+    width = math.prod(stored[1:]) * files.dtype(name).itemsize
+    many = max(_CHUNK_BYTES // (width * step), 1)
+    others = [slice(*part) for axis, part in enumerate(within) if axis != first]
+    turned, rest = others[:first], others[first:]
+    for begin in range(start, stop, many):
+        end = min(begin + many, stop)
+        piece = row.unfolded(files.read(name, begin * step, end * step), shape)
+        piece = piece[(slice(None), *rest, *turned)]
+        corner = [0] * len(within)
+        corner[first] = begin - within[first][0]
+        offset = np.array([*at_layer, *corner], np.int32)
+        shard = _insert(shard, np.ascontiguousarray(piece), offset, first)
+    return shard
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _set_layer(stack: jax.Array, tensor: jax.Array, layer: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_index_in_dim(stack, tensor, layer, 0)
+@functools.partial(jax.jit, donate_argnums=0, static_argnums=3)
+def _insert(shard: jax.Array, piece: jax.Array, corner: jax.Array, inputs: int) -> jax.Array:
+    """Puts a piece, its axes with outputs first, into the shard at the corner."""
+    outputs = piece.ndim - inputs
+    piece = piece.transpose(*range(outputs, piece.ndim), *range(outputs)).astype(shard.dtype)
+    piece = piece.reshape((1,) * (shard.ndim - piece.ndim) + piece.shape)
+    return jax.lax.dynamic_update_slice(shard, piece, tuple(corner))
 
 
-def _at(tree: Any, path: Sequence[str]) -> Any:
+def at(tree: Any, path: Sequence[str]) -> Any:
+    """The node of a nested dict at a path."""
     return functools.reduce(lambda node, name: node[name], path, tree)
 
 
-def _put(tree: dict[str, Any], path: Sequence[str], leaf: Any) -> None:
+def has(tree: Any, path: Sequence[str]) -> bool:
+    """Whether a nested dict has a node at a path."""
+    return not path or (path[0] in tree and has(tree[path[0]], path[1:]))
+
+
+def put(tree: dict[str, Any], path: Sequence[str], leaf: Any) -> None:
+    """Sets the node of a nested dict at a path, which is made where it is not there."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = leaf

@@ -14,143 +14,32 @@ from jaxtyping import Array, Float, Int
 
 from xcot_jax import sharding
 from xcot_jax.models.attention import Cache, attention, cached_attention
-from xcot_jax.models.config import ACTIVATIONS, REMAT_POLICIES, ModelConfig
+from xcot_jax.models.block import Block, Norm, matrix
+from xcot_jax.models.config import REMAT_POLICIES, LayerKind, ModelConfig
+from xcot_jax.models.rotary import Angles, rotary_angles
 
 Params: TypeAlias = dict[str, Any]
-"""A nested dict of fp32 arrays, keyed by module and parameter names."""
+"""A nested dict of arrays, keyed by module and parameter names."""
 
 _EMBEDDING_STD = 0.02
-
-
-Attend: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
-"""From queries, keys and values to their mixture, and whatever is to be handed on beside it."""
-
-Angles: TypeAlias = tuple[Float[Array, "B T 1 half"], Float[Array, "B T 1 half"]]
-"""Cosines and sines of the rotary angles."""
-
-
-def rotary_angles(positions: Int[Array, "B T"], head_width: int, theta: float) -> Angles:
-    """Cosines and sines of the rotary angles in fp32, with an axis for the heads."""
-    frequencies = theta ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
-    angles = positions.astype(jnp.float32)[:, :, None, None] * frequencies[None, None, None, :]
-    return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(x: Float[Array, "B T N H"], angles: Angles) -> Float[Array, "B T N H"]:
-    """Turns pairs `(x[i], x[i + H/2])` by their angle in fp32, as Llama checkpoints expect."""
-    cos, sin = angles
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
-
-
-class RMSNorm(nnx.Module):
-    """Division by the root mean square, and a scale; computed in fp32."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        self.eps = eps
-        self.scale = nnx.Param(jnp.ones(width, jnp.float32), logical_axes=("norm",))
-
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """`x` over its root mean square along the width, times the scale; in the type of `x`."""
-        wide = x.astype(jnp.float32)
-        variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        scaled = wide * jax.lax.rsqrt(variance + self.eps) * self.scale[None, None, :]
-        return scaled.astype(x.dtype)
-
-
-def _matrix(
-    rngs: nnx.Rngs, shape: tuple[int, ...], axes: sharding.LogicalAxes, std: float
-) -> nnx.Param[jax.Array]:
-    value = std * jax.random.truncated_normal(rngs.params(), -3.0, 3.0, shape, jnp.float32)
-    return nnx.Param(value, logical_axes=axes)
-
-
-class Attention(nnx.Module):
-    """Grouped-query attention with rotary positions."""
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.config = config
-        width, heads, kv_heads = config.width, config.heads, config.kv_heads
-        std, head = width**-0.5, config.head_width
-        self.query = _matrix(rngs, (width, heads, head), ("embed", "heads", "head"), std)
-        self.key = _matrix(rngs, (width, kv_heads, head), ("embed", "kv_heads", "head"), std)
-        self.value = _matrix(rngs, (width, kv_heads, head), ("embed", "kv_heads", "head"), std)
-        # Each block adds two outputs to the residual stream; this keeps its variance near one.
-        std = (heads * head) ** -0.5 * (2 * config.layers) ** -0.5
-        self.output = _matrix(rngs, (heads, head, width), ("heads", "head", "embed"), std)
-
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        angles: Angles,
-        attend: Attend,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The output, and what `attend` handed on."""
-        query = rotate(_project(x, self.query[...]), angles)
-        key = rotate(_project(x, self.key[...]), angles)
-        mixed, carried = attend(query, key, _project(x, self.value[...]))
-        rows, tokens = x.shape[:2]
-        output = self.output[...].astype(x.dtype).reshape(-1, x.shape[-1])
-        return mixed.reshape(rows, tokens, -1) @ output, carried
-
-
-def _project(x: Float[Array, "B T D"], matrix: Float[Array, "D N H"]) -> Float[Array, "B T N H"]:
-    """`x` times a matrix to heads, as one two-dimensional product."""
-    width, heads, head = matrix.shape
-    flat = x @ matrix.astype(x.dtype).reshape(width, heads * head)
-    return flat.reshape(*x.shape[:2], heads, head)
-
-
-class FeedForward(nnx.Module):
-    """The gated feed-forward layer: `(activation(x gate) * (x up)) down`."""
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.activation = config.activation
-        width, ffn = config.width, config.ffn_width
-        self.gate = _matrix(rngs, (width, ffn), ("embed", "mlp"), width**-0.5)
-        self.up = _matrix(rngs, (width, ffn), ("embed", "mlp"), width**-0.5)
-        std = ffn**-0.5 * (2 * config.layers) ** -0.5
-        self.down = _matrix(rngs, (ffn, width), ("mlp", "embed"), std)
-
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """The layer's output, which is yet to be added to the residual stream."""
-        gate = ACTIVATIONS[self.activation](x @ self.gate[...].astype(x.dtype))
-        return (gate * (x @ self.up[...].astype(x.dtype))) @ self.down[...].astype(x.dtype)
-
-
-class Block(nnx.Module):
-    """Attention and feed-forward layer, each behind a norm and added to the residual stream."""
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.attention_norm = RMSNorm(config.width, config.norm_eps)
-        self.attention = Attention(config, rngs)
-        self.ffn_norm = RMSNorm(config.width, config.norm_eps)
-        self.ffn = FeedForward(config, rngs)
-
-    def __call__(
-        self, x: Float[Array, "B T D"], angles: Angles, attend: Attend
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """The residual stream after the block, and what `attend` handed on."""
-        mixed, carried = self.attention(self.attention_norm(x), angles, attend)
-        x = x + mixed
-        return x + self.ffn(self.ffn_norm(x)), carried
 
 
 class Transformer(nnx.Module):
     """The decoder. Its blocks are one module whose parameters carry a leading layer axis.
 
-    Parameters are fp32 and cast where they are used, so the same ones serve any compute type.
+    Parameters are cast where they are used, so the same ones serve any compute type.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
         self.config = config
-        shape = (config.vocab_size, config.width)
-        self.embedding = _matrix(rngs, shape, ("vocab", "embed"), _EMBEDDING_STD)
+        shape = (config.vocab_rows, config.width)
+        self.embedding = matrix(rngs, shape, ("vocab", "embed"), _EMBEDDING_STD)
+        if config.embedding_norm:
+            self.embedding_norm = Norm(config, config.width)
         self.blocks = _stacked_blocks(config, rngs)
-        self.final_norm = RMSNorm(config.width, config.norm_eps)
+        self.final_norm = Norm(config, config.width)
         if not config.tied_head:
-            self.head = _matrix(rngs, shape[::-1], ("embed", "vocab"), _EMBEDDING_STD)
+            self.head = matrix(rngs, shape[::-1], ("embed", "vocab"), _EMBEDDING_STD)
 
     def hidden_states(
         self,
@@ -169,13 +58,14 @@ class Transformer(nnx.Module):
         return hidden
 
     def head_matrix(self) -> Float[Array, "D V"]:
-        """The output head in fp32; the transposed embedding where they are tied."""
+        """The output head, its padding included; the transposed embedding where they are tied."""
         return self.embedding[...].T if self.config.tied_head else self.head[...]
 
     def logits(self, hidden: Float[Array, "*rows D"]) -> Float[Array, "*rows V"]:
         """Logits in fp32, products accumulated in fp32 whatever the compute type."""
         head = self.head_matrix().astype(hidden.dtype)
-        return jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+        products = jnp.matmul(hidden, head, preferred_element_type=jnp.float32)
+        return self.config.logit_rule.apply(products)
 
     def prefill(
         self,
@@ -191,11 +81,9 @@ class Transformer(nnx.Module):
           the hidden states, as `hidden_states` gives them, and the cache.
         """
         hidden, carried = self._read(tokens, positions, segment_ids, keep=True)
-        keys, values = jax.tree.map(lambda stack: stack.swapaxes(2, 3), carried)
-        layers = range(self.config.layers)
         cache = Cache(
-            keys=tuple(keys[layer] for layer in layers),
-            values=tuple(values[layer] for layer in layers),
+            keys=tuple(key.swapaxes(1, 2) for key, _ in carried),
+            values=tuple(value.swapaxes(1, 2) for _, value in carried),
             positions=positions,
             segments=segment_ids,
         )
@@ -218,15 +106,17 @@ class Transformer(nnx.Module):
           the hidden states and the cache with these tokens in it.
         """
         config = self.config
-        angles = rotary_angles(positions, config.head_width, config.rope_theta)
+        angles = self._angles(positions)
         all_positions = jax.lax.dynamic_update_slice(cache.positions, positions, (0, column))
         all_segments = jax.lax.dynamic_update_slice(cache.segments, segment_ids, (0, column))
         block, stacked = nnx.split(self.blocks)
         x = self._embed(tokens)
         keys, values = [], []
-        for layer in range(config.layers):
+        for layer, kind in enumerate(config.kinds):
 
-            def attend(q: Any, k: Any, v: Any, layer: int = layer) -> tuple[Any, None]:
+            def attend(
+                q: Any, k: Any, v: Any, layer: int = layer, kind: LayerKind = kind
+            ) -> tuple[Any, None]:
                 start = (0, 0, column, 0)
                 keys.append(
                     jax.lax.dynamic_update_slice(cache.keys[layer], k.swapaxes(1, 2), start)
@@ -242,11 +132,11 @@ class Transformer(nnx.Module):
                     key_positions=all_positions,
                     query_segments=segment_ids,
                     key_segments=all_segments,
+                    rule=config.attention_rule(kind),
                 )
                 return mixed, None
 
-            weights = jax.tree.map(lambda stack, layer=layer: stack[layer], stacked)
-            x, _ = nnx.merge(block, weights)(x, angles, attend)
+            x, _ = nnx.merge(block, _layer(stacked, layer))(x, angles[kind], attend)
         cache = Cache(tuple(keys), tuple(values), all_positions, all_segments)
         return self.final_norm(x), cache
 
@@ -257,39 +147,81 @@ class Transformer(nnx.Module):
         segment_ids: Int[Array, "B T"],
         *,
         keep: bool,
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """Hidden states, and with `keep` every layer's keys and values `[L, B, T, K, H]`."""
+    ) -> tuple[Float[Array, "B T D"], list[Any]]:
+        """Hidden states, and with `keep` each layer's keys and values `[B, T, K, H]`.
+
+        Layers are scanned a period of their pattern at a time, so that each knows its own kind;
+        those of an unfinished period at the end follow one by one.
+        """
         config = self.config
-        angles = rotary_angles(positions, config.head_width, config.rope_theta)
+        angles = self._angles(positions)
         block, stacked = nnx.split(self.blocks)
 
-        def attend(q: Any, k: Any, v: Any) -> tuple[Any, Any]:
-            mixed = attention(
-                q,
-                k,
-                v,
-                query_positions=positions,
-                key_positions=positions,
-                query_segments=segment_ids,
-                key_segments=segment_ids,
-                kernel=config.attention_kernel,
-            )
-            return mixed, (k, v) if keep else None
+        def run(kind: LayerKind, x: Any, weights: Any) -> tuple[Any, Any]:
+            def attend(q: Any, k: Any, v: Any) -> tuple[Any, Any]:
+                mixed = attention(
+                    q,
+                    k,
+                    v,
+                    query_positions=positions,
+                    key_positions=positions,
+                    query_segments=segment_ids,
+                    key_segments=segment_ids,
+                    rule=config.attention_rule(kind),
+                    kernel=config.attention_kernel,
+                )
+                return mixed, (k, v) if keep else None
 
-        def step(x: Any, weights: Any) -> tuple[Any, Any]:
-            x, carried = nnx.merge(block, weights)(x, angles, attend)
+            x, carried = nnx.merge(block, weights)(x, angles[kind], attend)
             return sharding.constrain(x, ("batch", None, None)), carried
 
-        policy = REMAT_POLICIES[config.remat]
-        if policy is not None:
+        def remat(kind: LayerKind, *, scanned: bool) -> Callable[[Any, Any], tuple[Any, Any]]:
+            layer, policy = functools.partial(run, kind), REMAT_POLICIES[config.remat]
+            if policy is None:
+                return layer
             # Under scan nothing can merge with the recomputation; its guard would only cost time.
-            step = jax.checkpoint(step, policy=policy, prevent_cse=False)
-        x, carried = jax.lax.scan(step, self._embed(tokens), stacked)
+            return jax.checkpoint(layer, policy=policy, prevent_cse=not scanned)
+
+        period = config.pattern[: config.layers]
+        whole = config.layers // len(period)
+        layers = [remat(kind, scanned=True) for kind in period]
+
+        def step(x: Any, weights: Any) -> tuple[Any, Any]:
+            carried = []
+            for number, layer in enumerate(layers):
+                x, kept = layer(x, _layer(weights, number))
+                carried.append(kept)
+            return x, carried
+
+        periods = jax.tree.map(
+            lambda w: w[: whole * len(period)].reshape(whole, len(period), *w.shape[1:]), stacked
+        )
+        x, scanned = jax.lax.scan(step, self._embed(tokens), periods)
+        carried = [_layer(scanned[n], turn) for turn in range(whole) for n in range(len(period))]
+        for layer in range(whole * len(period), config.layers):
+            x, kept = remat(config.kinds[layer], scanned=False)(x, _layer(stacked, layer))
+            carried.append(kept)
         return self.final_norm(x), carried
+
+    def _angles(self, positions: Int[Array, "B T"]) -> dict[LayerKind, Angles | None]:
+        """The rotary angles of each kind of layer."""
+        ropes = {kind: self.config.rope_of(kind) for kind in self.config.pattern}
+        width = self.config.head_width
+        made = {rope: rotary_angles(positions, width, rope) for rope in ropes.values() if rope}
+        return {kind: made[rope] if rope else None for kind, rope in ropes.items()}
 
     def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         x = jnp.take(self.embedding[...], tokens, axis=0).astype(self.config.dtype)
+        if self.config.embedding_scale != 1.0:
+            x *= jnp.asarray(self.config.embedding_scale, x.dtype)
+        if hasattr(self, "embedding_norm"):
+            x = self.embedding_norm(x)
         return sharding.constrain(x, ("batch", None, None))
+
+
+def _layer(stacked: Any, layer: int) -> Any:
+    """One layer of a tree of stacked arrays."""
+    return jax.tree.map(lambda stack: stack[layer], stacked)
 
 
 def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
@@ -319,27 +251,36 @@ def graph(config: ModelConfig) -> nnx.GraphDef[Transformer]:
 
 
 def init(
-    config: ModelConfig, seed: int | jax.Array, mesh: Mesh
+    config: ModelConfig,
+    seed: int | jax.Array,
+    mesh: Mesh,
+    *,
+    part: Callable[[Any, ModelConfig], Any] = lambda tree, config: tree,
+    dtype: str = "float32",
 ) -> tuple[nnx.GraphDef[Transformer], Params]:
     """A decoder with random weights, made in their shards: no device ever holds them all.
 
-    The weights depend on the seed only, not on the mesh.
+    The weights depend on the seed only, not on the mesh, nor on which part is made.
 
     Args:
       config: the decoder.
       seed: a number or a random key.
       mesh: where the parameters live.
+      part: from a tree of all parameters to a tree of those wanted; the others are never made.
+      dtype: type of the parameters.
 
     Returns:
       the graph, which is static, and the parameters, which `apply` puts together.
     """
     key = jax.random.key(seed) if isinstance(seed, int) else seed
-    shapes = param_shapes(config)
-    shardings = sharding.tree_shardings(mesh, logical_axes(config), shapes)
+    shapes, axes = part(param_shapes(config), config), part(logical_axes(config), config)
 
     def create(key: jax.Array) -> Params:
-        return nnx.to_pure_dict(nnx.state(Transformer(config, nnx.Rngs(params=key)), nnx.Param))
+        rngs = nnx.Rngs(params=key, adapters=jax.random.fold_in(key, 1))
+        params = nnx.to_pure_dict(nnx.state(Transformer(config, rngs), nnx.Param))
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), part(params, config))
 
+    shardings = sharding.tree_shardings(mesh, axes, shapes)
     return graph(config), jax.jit(create, out_shardings=shardings)(key)
 
 

@@ -1,0 +1,98 @@
+"""`xcot export`: a trained run as a Hugging Face directory, or its adapters as a PEFT one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xcot_jax import sharding, weights
+from xcot_jax.data.loader import find_tokenizer
+from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.data.tokenizer_export import save_for_transformers
+from xcot_jax.errors import InputError
+from xcot_jax.files import whole_directory
+from xcot_jax.models import families, hf, lora, peft
+from xcot_jax.models.config import ModelConfig
+from xcot_jax.models.tensor_files import write_tensors
+from xcot_jax.prompts import chosen
+from xcot_jax.settings import Settings
+
+DTYPES = ("bfloat16", "float32", "float16")
+
+
+def export(
+    settings: Settings,
+    workdir: Path,
+    out: Path,
+    *,
+    dtype: str = "bfloat16",
+    step: int | None = None,
+    adapter: bool = False,
+    shard_bytes: int = 4 * 2**30,
+) -> None:
+    """Writes a checkpoint of a run so that transformers, vLLM or peft load it.
+
+    `out` holds weights, `config.json`, `generation_config.json` and the tokenizer's files, and is
+    there whole or not at all. The host holds one parameter's tensor at a time.
+
+    Args:
+      settings: of the run.
+      workdir: of the run.
+      out: directory to make.
+      dtype: type of the written weights.
+      step: of the checkpoint; the newest if not given.
+      adapter: write the adapters alone, for `peft`; else they are merged into the weights.
+      shard_bytes: most bytes of a file of weights.
+
+    Raises:
+      InputError: if there is no such checkpoint, `out` exists, or a run without adapters is asked
+        for them.
+    """
+    if adapter and not settings.model.lora.rank:
+        raise InputError(f"{workdir} has no adapters (model.lora.rank=0); leave --adapter away")
+    tokenizer = find_tokenizer(settings)
+    config = weights.model_config(settings, tokenizer, workdir)
+    mesh = sharding.make_mesh(settings.mesh)
+    params, step = weights.trained(settings, config, mesh, workdir, step)
+    with whole_directory(out) as directory:
+        if adapter:
+            peft.save(directory, params, config, settings.model.init_from)
+        else:
+            merged = hf.tensors(lora.merge(params, config), config, dtype)
+            write_tensors(directory, hf.layout(config, dtype), merged, shard_bytes)
+            base = weights.base_config(settings, workdir)
+            described = _config(base or families.to_hf(config), config, tokenizer, dtype)
+            _write(directory / "config.json", described)
+            _write(directory / "generation_config.json", _generation(settings, tokenizer))
+        save_for_transformers(tokenizer, directory, chosen(settings.prep))
+    print(f"wrote step {step} of {settings.name} to {out}")
+
+
+def _config(
+    base: dict[str, Any], config: ModelConfig, tokenizer: Tokenizer, dtype: str
+) -> dict[str, Any]:
+    """The `config.json` of what was trained; other keys of the base stay as they were."""
+    described = {key: value for key, value in base.items() if key not in ("dtype", "torch_dtype")}
+    return described | {
+        "vocab_size": config.vocab_size,
+        "torch_dtype": dtype,  # Newer versions say `dtype` and read both.
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.pad_id,
+    }
+
+
+def _generation(settings: Settings, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Greedy, and ending where the training's answers end."""
+    return {
+        "do_sample": False,
+        "max_new_tokens": settings.eval.max_new_tokens,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.pad_id,
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,97 @@
+"""Where a run's weights come from: a seed, a Hugging Face directory, a checkpoint of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from xcot_jax import sharding
+from xcot_jax.checkpoint import Checkpoints
+from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.files import write_whole
+from xcot_jax.models import hf, lora, transformer
+from xcot_jax.models.config import ModelConfig
+from xcot_jax.models.selection import from_settings
+from xcot_jax.settings import Settings
+
+BASE_CONFIG = "base_config.json"  # In a working directory: of the checkpoint the run began with.
+
+
+def model_config(
+    settings: Settings, tokenizer: Tokenizer, workdir: Path | None = None
+) -> ModelConfig:
+    """The decoder of a run.
+
+    Args:
+      settings: of the run.
+      tokenizer: of the run.
+      workdir: of the run; what it keeps of the checkpoint it began with stands in for that.
+
+    Raises:
+      InputError: for sizes that do not fit, or a tokenizer larger than the model's vocabulary.
+    """
+    return from_settings(settings.model, tokenizer.vocab_size, base_config(settings, workdir))
+
+
+def base_config(settings: Settings, workdir: Path | None = None) -> dict[str, Any] | None:
+    """The `config.json` of the checkpoint a run begins with, if it does with one."""
+    if not settings.model.init_from:
+        return None
+    kept = workdir / BASE_CONFIG if workdir else None
+    if kept and kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    return hf.read_config(settings.model.init_from)
+
+
+def keep_base_config(settings: Settings, workdir: Path) -> None:
+    """Notes in a working directory what the run needs of the checkpoint it begins with."""
+    if (found := base_config(settings, workdir)) is not None:
+        write_whole(workdir / BASE_CONFIG, json.dumps(found, indent=2) + "\n")
+
+
+def initial(settings: Settings, config: ModelConfig, mesh: Mesh) -> transformer.Params:
+    """What training changes, before the first step: all weights, or adapters that do nothing."""
+    if config.lora is None and settings.model.init_from:
+        return hf.load(settings.model.init_from, config, mesh)
+    return transformer.init(config, settings.seed, mesh, part=lora.trained_part)[1]
+
+
+def frozen(settings: Settings, config: ModelConfig, mesh: Mesh) -> transformer.Params:
+    """What training leaves alone: nothing, or with adapters the weights they stand beside."""
+    if config.lora is None:
+        return {}
+    dtype = settings.model.lora.base_dtype
+    if settings.model.init_from:
+        return hf.load(settings.model.init_from, config, mesh, dtype)
+    return transformer.init(config, settings.seed, mesh, part=lora.frozen_part, dtype=dtype)[1]
+
+
+def trained(
+    settings: Settings, config: ModelConfig, mesh: Mesh, workdir: Path, step: int | None = None
+) -> tuple[transformer.Params, int]:
+    """All weights of a checkpoint of the run, with adapters beside what they were trained on.
+
+    Args:
+      settings: of the run.
+      config: its decoder.
+      mesh: where the weights go.
+      workdir: of the run.
+      step: of the checkpoint; the newest if not given.
+
+    Returns:
+      the parameters and their step.
+
+    Raises:
+      InputError: if there is no such checkpoint, or it is of another model.
+    """
+    shapes = lora.trained_part(transformer.param_shapes(config), config)
+    axes = lora.trained_part(transformer.logical_axes(config), config)
+    checkpoints = Checkpoints(workdir, create=False)
+    found, step = checkpoints.restore_params(
+        shapes, sharding.tree_shardings(mesh, axes, shapes), step
+    )
+    checkpoints.close()
+    return lora.join(found, frozen(settings, config, mesh)), step
