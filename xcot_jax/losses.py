@@ -362,9 +362,6 @@ def _chunk(
 
     products = jnp.einsum("ncd,dv->ncv", states, weights, preferred_element_type=jnp.float32)
     logits = rule.apply(products, first_column=first, columns=columns)
-    if rule.softcap:
-        # Else the compiler stores the hyperbolic tangent beside the logits.
-        logits = jax.lax.optimization_barrier(logits)
     is_target = (jnp.arange(width) + first)[None, None, :] == targets[..., None]
     norm = normaliser(logits)
     at_target = jnp.where(is_target, log_softmax(logits, norm), 0.0).sum(axis=-1)

@@ -219,7 +219,8 @@ def _fill(
         corner = [0] * len(within)
         corner[first] = begin - within[first][0]
         offset = np.array([*at_layer, *corner], np.int32)
-        shard = _insert(shard, np.ascontiguousarray(piece), offset, first)
+        # One piece after the other: those that wait for a device would pile up on the host.
+        shard = _insert(shard, np.ascontiguousarray(piece), offset, first).block_until_ready()
     return shard
 
 
