@@ -84,7 +84,9 @@ def test_packed_rows_have_the_loss_and_gradient_of_groups_alone(tokenizer, model
     graph, params = model
     rows = batches[0].rows
     packed = to_batch({name: jnp.asarray(value) for name, value in rows.items()})
-    terms, gradient = jax.jit(lambda p, b: gradients(graph, p, {}, b, OBJECTIVE, None))(params, packed)
+    terms, gradient = jax.jit(lambda p, b: gradients(graph, p, {}, b, OBJECTIVE, None))(
+        params, packed
+    )
     ce_total, kd_total = rows["ce_weight"].sum(), rows["kd_weight"].sum()
 
     @jax.jit

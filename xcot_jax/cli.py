@@ -129,18 +129,71 @@ def _eval(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _generate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("questions", nargs="+", metavar="QUESTION", help="what to ask")
-    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
     parser.add_argument(
-        "--translate-to", metavar="CODE", help="ask for the question in this language first"
+        "questions", nargs="*", metavar="QUESTION", help="what to ask; none: asks for questions"
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--workdir", type=Path, help="directory of a trained run")
+    which.add_argument("--model", type=Path, help="Hugging Face model directory")
+    parser.add_argument("--step", type=int, help="checkpoint to ask; the newest by default")
+    parser.add_argument(
+        "--translate-to",
+        metavar="CODES",
+        default="",
+        help="have the question said in these languages first (sw,th), one after another",
     )
 
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
-    settings = _load(options, overrides, options.workdir / "config.json")
-    from xcot_jax.evaluate import answer
+    from xcot_jax import config
 
-    answer(settings, options.workdir, options.questions, translate_to=options.translate_to)
+    if options.workdir:
+        settings = _load(options, overrides, options.workdir / "config.json")
+    else:
+        own = config.parse_overrides(overrides)
+        of_model = {"model.init_from": str(options.model), "data.tokenizer": str(options.model)}
+        settings = config.load(options.config, of_model | own)
+    from xcot_jax import ask
+
+    translate_to = ask.codes(options.translate_to)
+    if options.workdir:
+        asker = ask.trained_run(settings, options.workdir, options.step)
+    else:
+        own_template = bool(options.config) or "prep.template" in own
+        asker = ask.pretrained(settings, own_template=own_template)
+    if not options.questions:
+        ask.converse(asker, translate_to)
+    for answer in asker.ask(options.questions, translate_to):
+        print(answer)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
+    parser.add_argument("--step", type=int, help="checkpoint to export; the newest by default")
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32", "float16"),
+        default="bfloat16",
+        help="type of the written weights (bfloat16)",
+    )
+    parser.add_argument(
+        "--adapter", action="store_true", help="write the adapters alone, for peft; else merged"
+    )
+
+
+def _export(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides, options.workdir / "config.json")
+    from xcot_jax.export import export
+
+    export(
+        settings,
+        options.workdir,
+        options.out,
+        dtype=options.dtype,
+        step=options.step,
+        adapter=options.adapter,
+    )
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +220,8 @@ COMMANDS: dict[str, Command] = {
     "preview": Command("show groups of a dataset", _preview_arguments, _preview, configured=False),
     "train": Command("train a model, or continue", _train_arguments, _train),
     "eval": Command("score a trained model on benchmarks", _eval_arguments, _eval),
-    "generate": Command("ask a trained model", _generate_arguments, _generate),
+    "generate": Command("ask a model", _generate_arguments, _generate),
+    "export": Command("write a trained model for transformers", _export_arguments, _export),
     "report": Command(
         "compare runs: table, charts, page", _report_arguments, _report, configured=False
     ),

@@ -29,22 +29,22 @@ class ConfigError(InputError):
     """A setting that does not exist, has the wrong type, or is out of range."""
 
 
-def load(path: str | Path, overrides: Mapping[str, str] | None = None) -> Settings:
+def load(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> Settings:
     """Reads a config file and applies overrides.
 
     Args:
-      path: a Python file with `get_config()`, or a saved `config.json`.
+      path: a Python file with `get_config()`, or a saved `config.json`; None for the defaults.
       overrides: dotted key -> text, as given by `--config.key=text`; they beat the file.
 
     Raises:
       ConfigError: naming the key, the file and the way out.
     """
-    path = Path(path)
+    where = "the defaults" if path is None else str(path)
     flat: dict[str, Any] = {}
-    for key, value in _flatten(_read(path)):
-        flat[key] = _checked(key, value, str(path))
+    for key, value in _flatten(_read(Path(path)) if path else {}):
+        flat[key] = _checked(key, value, where)
     for key, text in (overrides or {}).items():
-        flat[key] = _checked(key, _parse(key, text, str(path)), f"{path}, on the command line")
+        flat[key] = _checked(key, _parse(key, text, where), f"{where}, on the command line")
     return _build(Settings, flat, "")
 
 

@@ -1,4 +1,4 @@
-"""`xcot eval` and `xcot generate`: a trained model asked and scored."""
+"""`xcot eval`: a trained model asked the questions of benchmarks, and scored."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from xcot_jax import sharding, weights
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.evaluation import runner, scoring
-from xcot_jax.evaluation.extraction import last_number, plain
 from xcot_jax.generation import Generator
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
-from xcot_jax.prompts import chosen, direct_prompt, translate_prompt
 from xcot_jax.settings import Settings
 
 
@@ -126,33 +124,3 @@ def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) 
         print(f"\n{result.name}, seed {result.seed}, step {step}: {result.benchmark}")
         print(scoring.result_table(result).text())
     print(f"\ngenerations and results in {out_dir}")
-
-
-def answer(
-    settings: Settings, workdir: Path, questions: Sequence[str], *, translate_to: str | None = None
-) -> None:
-    """Prints what a trained model answers.
-
-    Args:
-      settings: of the run.
-      workdir: of the run.
-      questions: in any language.
-      translate_to: ask the model to say the question in this language first (Random-CoT).
-
-    Raises:
-      InputError: if there is no checkpoint.
-    """
-    evaluator, params, _ = restore(settings, workdir)
-    style = chosen(settings.prep)
-    prompts = [
-        translate_prompt(style, question, translate_to)
-        if translate_to
-        else direct_prompt(style, question)
-        for question in questions
-    ]
-    generations = evaluator.generate(params, prompts)
-    for question, generation in zip(questions, generations, strict=True):
-        found = last_number(generation.text)
-        cut = "\n(cut off: eval.max_new_tokens)" if generation.truncated else ""
-        number = "no number" if found is None else plain(found)
-        print(f"> {question}\n{generation.text}{cut}\n= {number}\n")

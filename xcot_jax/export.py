@@ -18,8 +18,6 @@ from xcot_jax.models.tensor_files import write_tensors
 from xcot_jax.prompts import chosen
 from xcot_jax.settings import Settings
 
-DTYPES = ("bfloat16", "float32", "float16")
-
 
 def export(
     settings: Settings,

@@ -149,6 +149,16 @@ def preamble(style: Template, translated: str) -> str:
     return style.preamble.format(question=translated)
 
 
+def split_preamble(style: Template, text: str) -> tuple[str, str]:
+    """The translated question and the rest of a response to `translate_prompt`.
+
+    A response that does not begin as `preamble` does has no translation: "" and all of it.
+    """
+    before, after = style.preamble.split("{question}")
+    said, found, rest = text.removeprefix(before).partition(after)
+    return (said, rest) if found and text.startswith(before) else ("", text)
+
+
 def final_answer(rationale: str, answer: str) -> str:
     """The whole response: the English chain of thought and its marked final number."""
     return f"{rationale.rstrip()}\nThe answer is {answer}."

@@ -36,8 +36,6 @@ from xcot_jax.train_step import (
     state_shardings,
 )
 
-INPUTS_FILE = "inputs.json"  # Fingerprints of what the run reads.
-
 # Settings that may differ between a checkpoint and the run that continues it; what lies at the
 # paths among them is compared by content.
 _FREE = (
@@ -110,7 +108,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir, keep=settings.train.keep_checkpoints)
     start = checkpoints.latest_step() or 0
-    inputs = loader.fingerprints(settings, tokenizer)
+    inputs = loader.fingerprints(settings, tokenizer) | weights.base_fingerprint(settings)
     if start:
         _check_continuation(settings, workdir, inputs)
         state, pipeline = checkpoints.restore(
@@ -129,7 +127,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         _Validation(settings, config, mesh, tokenizer) if settings.train.eval_every else None
     )
     if jax.process_index() == 0:
-        write_whole(workdir / INPUTS_FILE, json.dumps(inputs, indent=2) + "\n")
+        write_whole(workdir / weights.INPUTS_FILE, json.dumps(inputs, indent=2) + "\n")
         config_files.save(settings, workdir / "config.json")
         weights.keep_base_config(settings, workdir)
         print(_summary(settings, config, mesh, batches))
@@ -216,13 +214,17 @@ def _timed(batches: loader.Loader) -> Iterator[tuple[float, loader.HostBatch]]:
 
 def _check_continuation(settings: Settings, workdir: Path, inputs: dict[str, str]) -> None:
     """Refuses to continue a run whose data, tokenizer or model changed; says what else did."""
-    before = json.loads((workdir / INPUTS_FILE).read_text())
+    before = json.loads((workdir / weights.INPUTS_FILE).read_text())
+    places = {
+        "dataset": settings.data.dir,
+        "tokenizer": settings.data.tokenizer or settings.data.dir,
+        "base model": settings.model.init_from,
+    }
     for name, fingerprint in inputs.items():
         if before.get(name) != fingerprint:
             raise InputError(
-                f"{workdir} was trained with another {name} than is now at "
-                f"{settings.data.tokenizer or settings.data.dir}; bring the old one back, or "
-                "choose a new --workdir"
+                f"{workdir} was trained with another {name} than is now at {places[name]}; bring "
+                "the old one back, or choose a new --workdir"
             )
     old = config_files.load(workdir / "config.json")
     changed = config_files.differences(old, settings)

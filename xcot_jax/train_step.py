@@ -204,9 +204,7 @@ def make_train_step(
             f"{ways} ways the mesh splits rows; use a multiple of {accumulate * ways}"
         )
 
-    def train_step(
-        state: TrainState, frozen: Any, batch: Batch
-    ) -> tuple[TrainState, StepMetrics]:
+    def train_step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, StepMetrics]:
         terms, gradient = gradients(graph, state.params, frozen, batch, objective, mesh, accumulate)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)

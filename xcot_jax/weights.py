@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ from jax.sharding import Mesh
 from xcot_jax import sharding
 from xcot_jax.checkpoint import Checkpoints
 from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.errors import InputError
 from xcot_jax.files import write_whole
 from xcot_jax.models import hf, lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.selection import from_settings
 from xcot_jax.settings import Settings
 
-BASE_CONFIG = "base_config.json"  # In a working directory: of the checkpoint the run began with.
+INPUTS_FILE = "inputs.json"  # In a working directory: fingerprints of what the run reads.
+
+BASE_CONFIG = "base_config.json"  # There, too: of the checkpoint the run began with.
+_SAMPLES, _SAMPLE_BYTES = 16, 2**16
 
 
 def model_config(
@@ -50,6 +55,26 @@ def keep_base_config(settings: Settings, workdir: Path) -> None:
     """Notes in a working directory what the run needs of the checkpoint it begins with."""
     if (found := base_config(settings, workdir)) is not None:
         write_whole(workdir / BASE_CONFIG, json.dumps(found, indent=2) + "\n")
+
+
+def base_fingerprint(settings: Settings) -> dict[str, str]:
+    """A checksum of the frozen weights of a run with adapters, which mean nothing beside others.
+
+    Of each file the length and a few samples count, so that it takes no time.
+    """
+    if not (settings.model.lora.rank and settings.model.init_from):
+        return {}
+    digest = hashlib.sha256()
+    directory = Path(settings.model.init_from)
+    hf.read_config(directory)  # Whose absence has a message of its own.
+    for path in sorted(p for p in directory.iterdir() if p.suffix in (".safetensors", ".bin")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for part in range(_SAMPLES):
+                file.seek(size * part // _SAMPLES)
+                digest.update(file.read(_SAMPLE_BYTES))
+    return {"base model": digest.hexdigest()}
 
 
 def initial(settings: Settings, config: ModelConfig, mesh: Mesh) -> transformer.Params:
@@ -85,13 +110,20 @@ def trained(
       the parameters and their step.
 
     Raises:
-      InputError: if there is no such checkpoint, or it is of another model.
+      InputError: if there is no such checkpoint, it is of another model, or its adapters were
+        trained beside other weights than are there now.
     """
+    for name, found in base_fingerprint(settings).items():
+        if json.loads((workdir / INPUTS_FILE).read_text(encoding="utf-8")).get(name) != found:
+            raise InputError(
+                f"{workdir}: its adapters were trained with another {name} than is now at "
+                f"{settings.model.init_from}; bring the old one back"
+            )
     shapes = lora.trained_part(transformer.param_shapes(config), config)
     axes = lora.trained_part(transformer.logical_axes(config), config)
     checkpoints = Checkpoints(workdir, create=False)
-    found, step = checkpoints.restore_params(
+    params, step = checkpoints.restore_params(
         shapes, sharding.tree_shardings(mesh, axes, shapes), step
     )
     checkpoints.close()
-    return lora.join(found, frozen(settings, config, mesh)), step
+    return lora.join(params, frozen(settings, config, mesh)), step

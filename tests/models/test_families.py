@@ -156,9 +156,11 @@ def test_config_json_is_read_from_what_we_write(pair):
 
 
 def test_what_no_family_has_is_refused_all_at_once():
-    asked = families.to_hf(
-        families.from_hf({"architectures": ["LlamaForCausalLM"], **_LLAMA})
-    ) | {"partial_rotary_factor": 0.5, "quantization_config": {"bits": 4}, "hidden_act": "relu2"}
+    asked = families.to_hf(families.from_hf({"architectures": ["LlamaForCausalLM"], **_LLAMA})) | {
+        "partial_rotary_factor": 0.5,
+        "quantization_config": {"bits": 4},
+        "hidden_act": "relu2",
+    }
     with pytest.raises(ModelConfigError, match=r"quantised.*part of each head.*relu2"):
         families.from_hf(asked)
 

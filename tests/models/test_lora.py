@@ -238,7 +238,7 @@ def close(ours, theirs, tolerance):
     """Each array within this part of its own norm."""
     for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        assert 0 < np.linalg.norm(y)
+        assert np.linalg.norm(y) > 0
         assert np.linalg.norm(x - y) <= tolerance * np.linalg.norm(y)
 
 

@@ -164,9 +164,7 @@ def cached_attention(
     rule: AttentionRule,
 ) -> Float[Array, "B T N H"]:
     """`attention` with the keys and values of one layer of a `Cache`."""
-    distance, visible = _visible(
-        query_positions, key_positions, query_segments, key_segments, rule
-    )
+    distance, visible = _visible(query_positions, key_positions, query_segments, key_segments, rule)
     queries = _by_key_head(q, keys.shape[1], rule)
     mixed = _attend(queries, keys, values, distance, visible, rule)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)

@@ -49,7 +49,9 @@ def causal_pairs(lengths: Iterable[int], window: int = 0) -> int:
 
 def attended_pairs(config: ModelConfig, lengths: Sequence[int]) -> int:
     """Query-key pairs that all layers together look at, in segments of these lengths."""
-    pairs = {kind: causal_pairs(lengths, config.attention_rule(kind).window) for kind in config.pattern}
+    pairs = {
+        kind: causal_pairs(lengths, config.attention_rule(kind).window) for kind in config.pattern
+    }
     return sum(pairs[kind] for kind in config.kinds)
 
 

@@ -41,7 +41,11 @@ _BLOOM_KEYS = {
     "tied_head": "tie_word_embeddings",
     "max_positions": "seq_length",
 }
-_OTHER_NAMES = {"n_layer": "num_hidden_layers", "n_head": "num_attention_heads", "hidden_size": "n_embed"}
+_OTHER_NAMES = {
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "hidden_size": "n_embed",
+}
 """Names under which some checkpoints give the same."""
 
 _DEFAULTS = {
@@ -104,7 +108,7 @@ def _read_rope(hf: Json, theta: float, scaling: Json | None = None) -> Rope:
     found = {**(scaling or hf.get("rope_scaling") or hf.get("rope_parameters") or {})}
     kind = found.get("rope_type") or found.get("type") or "default"
     theta = float(found.get("rope_theta") or theta)
-    length = found.get("original_max_position_embeddings") or hf.get("max_position_embeddings")
+    length = int(found.get("original_max_position_embeddings") or hf["max_position_embeddings"])
     if found.get("mscale") or found.get("mscale_all_dim"):
         kind += " with mscale"
     match kind:
@@ -117,7 +121,7 @@ def _read_rope(hf: Json, theta: float, scaling: Json | None = None) -> Rope:
                 theta=theta,
                 kind=kind,
                 factor=float(found["factor"]),
-                original_length=int(length),
+                original_length=length,
                 low_frequency=float(found["low_freq_factor"]),
                 high_frequency=float(found["high_freq_factor"]),
             )
@@ -126,7 +130,7 @@ def _read_rope(hf: Json, theta: float, scaling: Json | None = None) -> Rope:
                 theta=theta,
                 kind=kind,
                 factor=float(found["factor"]),
-                original_length=int(length),
+                original_length=length,
                 slow=float(found.get("beta_slow") or 1),
                 fast=float(found.get("beta_fast") or 32),
                 magnitude=float(found.get("attention_factor") or 0),

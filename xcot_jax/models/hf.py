@@ -125,9 +125,7 @@ def _by_tensor(family: Family, shapes: transformer.Params) -> list[list[Row]]:
     return [list(group) for _, group in itertools.groupby(rows, lambda row: row.name)]
 
 
-def _plan(
-    directory: str | Path, files: TensorFiles, config: ModelConfig
-) -> dict[Row, list[str]]:
+def _plan(directory: str | Path, files: TensorFiles, config: ModelConfig) -> dict[Row, list[str]]:
     """The files' tensor names of each row of the table, in the order of the layers, all checked."""
     family, shapes = FAMILIES[config.family], _checkpoint_shapes(config)
     # A checkpoint of the body alone leaves out the name under which the whole model holds it.
@@ -176,7 +174,7 @@ def _read(
     shards: dict[tuple[tuple[int, int], ...], jax.Array] = {}
     buffers = []
     for device, index in placed.items():
-        where = tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
+        where = tuple(part.indices(size)[:2] for part, size in zip(index or (), shape, strict=True))
         if where in shards:
             buffers.append(jax.device_put(shards[where], device))
             continue

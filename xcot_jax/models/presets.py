@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from xcot_jax.models.config import ModelConfig
+from xcot_jax.models.config import LayerKind, ModelConfig
 from xcot_jax.models.rotary import Rope
 
-_LOCAL_5_OF_6 = ("local",) * 5 + ("global",)
+_ALTERNATE: tuple[LayerKind, ...] = ("local", "global")
+_LOCAL_5_OF_6: tuple[LayerKind, ...] = ("local",) * 5 + ("global",)
 
 
 def _model(
@@ -54,7 +55,7 @@ def _gemma(family: str, base: ModelConfig) -> ModelConfig:
         rope=Rope(theta=1e6 if newer else 1e4),
         local_rope=Rope(theta=1e4) if newer else None,
         window=512 if newer else 4_096,
-        pattern=_LOCAL_5_OF_6 if newer else ("local", "global"),
+        pattern=_LOCAL_5_OF_6 if newer else _ALTERNATE,
         attention_scale=256**-0.5,
         attention_softcap=0.0 if newer else 50.0,
         logit_softcap=0.0 if newer else 30.0,
@@ -99,9 +100,7 @@ PRESETS: dict[str, ModelConfig] = {
     "llama_60m": _model(32_000, 512, 8, 8, 8, 64, 1_376),
     "llama2_7b": _model(32_000, 4_096, 32, 32, 32, 128, 11_008),
     "llama2_13b": _model(32_000, 5_120, 40, 40, 40, 128, 13_824),
-    "llama3_8b": _model(
-        128_256, 4_096, 32, 32, 8, 128, 14_336, rope=_LLAMA3, max_positions=8_192
-    ),
+    "llama3_8b": _model(128_256, 4_096, 32, 32, 8, 128, 14_336, rope=_LLAMA3, max_positions=8_192),
     "llama3_2_1b": _model(
         128_256, 2_048, 16, 32, 8, 64, 8_192, rope=_LLAMA3_2, max_positions=131_072, tied_head=True
     ),

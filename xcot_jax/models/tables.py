@@ -63,7 +63,7 @@ class Row:
         return stored.reshape(-1, *outputs[1:], *inputs)
 
     def stored(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """The checkpoint's tensor from our parameters that share it, in the order of their parts."""
+        """The checkpoint's tensor, from our parameters that share it in order of their parts."""
         shape, first = arrays[0].shape, self.input_axes
         turned = [array.transpose(*range(first, len(shape)), *range(first)) for array in arrays]
         whole = np.stack(turned, axis=1) if self.part else turned[0]

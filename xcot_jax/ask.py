@@ -1,0 +1,134 @@
+"""`xcot generate`: a trained run or a Hugging Face model asked, once or question after question."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from xcot_jax import sharding, weights
+from xcot_jax.data.loader import find_tokenizer
+from xcot_jax.errors import InputError
+from xcot_jax.evaluate import Evaluator, restore
+from xcot_jax.evaluation.extraction import last_number, plain
+from xcot_jax.languages import language
+from xcot_jax.models import hf
+from xcot_jax.prompts import Template, chosen, direct_prompt, split_preamble, translate_prompt
+from xcot_jax.settings import Settings
+
+_HELP = """\
+type a question; an empty line or Ctrl-D ends
+:to sw,th   have it said in these languages first, one after another
+:to         answer at once"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asker:
+    """A model and how it is asked.
+
+    Attributes:
+      evaluator: generates.
+      params: the weights.
+      style: the prompts.
+    """
+
+    evaluator: Evaluator
+    params: Any
+    style: Template
+
+    def ask(self, questions: Sequence[str], translate_to: Sequence[str] = ()) -> Iterator[str]:
+        """What the model says to each question, ready to print.
+
+        Args:
+          questions: in any language.
+          translate_to: codes of languages the model shall say the question in before it answers
+            (Random-CoT), each in a generation of its own; none: it answers at once.
+        """
+        asked = [(question, code) for question in questions for code in translate_to or (None,)]
+        prompts = [
+            translate_prompt(self.style, question, code)
+            if code
+            else direct_prompt(self.style, question)
+            for question, code in asked
+        ]
+        generations = self.evaluator.generate(self.params, prompts)
+        for (question, code), generation in zip(asked, generations, strict=True):
+            lines = [f"> {question}"]
+            text = generation.text
+            if code:
+                said, text = split_preamble(self.style, text)
+                lines.append(f"[{language(code).name}] {said}" if said else f"[no {code}]")
+            lines.append(text.strip("\n"))
+            if generation.truncated:
+                lines.append("(cut off: eval.max_new_tokens)")
+            found = last_number(text)
+            lines.append(f"= {'no number' if found is None else plain(found)}\n")
+            yield "\n".join(lines)
+
+
+def trained_run(settings: Settings, workdir: Path, step: int | None = None) -> Asker:
+    """The model of a run.
+
+    Raises:
+      InputError: if there is no such checkpoint.
+    """
+    evaluator, params, _ = restore(settings, workdir, step)
+    return Asker(evaluator, params, chosen(settings.prep))
+
+
+def pretrained(settings: Settings, *, own_template: bool) -> Asker:
+    """The Hugging Face model of `model.init_from`, in the compute type.
+
+    Args:
+      settings: where the model and its tokenizer are, and how it is asked.
+      own_template: whether `prep.template` is the user's wish; else chat models get "chat".
+
+    Raises:
+      InputError: if the directory holds no model the decoder can be, or no tokenizer.
+    """
+    hf.read_config(settings.model.init_from)  # Before the tokenizer: the clearer message.
+    tokenizer = find_tokenizer(settings)
+    config = weights.model_config(settings, tokenizer)
+    mesh = sharding.make_mesh(settings.mesh)
+    params = hf.load(settings.model.init_from, config, mesh, config.compute_dtype)
+    prep = settings.prep
+    if tokenizer.chat and not own_template:
+        prep = dataclasses.replace(prep, template="chat")
+    return Asker(Evaluator(settings, config, mesh, tokenizer), params, chosen(prep))
+
+
+def converse(asker: Asker, translate_to: Sequence[str] = ()) -> None:
+    """Reads questions line by line from the terminal, or from a pipe, and answers each."""
+    typed = sys.stdin.isatty()
+    if typed:
+        import readline  # noqa: F401  arrows and history in input()
+
+        print(_HELP)
+    while True:
+        try:
+            line = input("? " if typed else "").strip()
+        except EOFError:
+            break
+        if line == ":to" or line.startswith(":to "):
+            try:
+                translate_to = codes(line.removeprefix(":to"))
+            except InputError as error:
+                print(error)
+        elif line:
+            print("\n".join(asker.ask([line], translate_to)), flush=True)
+        elif typed:
+            break
+
+
+def codes(text: str) -> tuple[str, ...]:
+    """Language codes separated by commas.
+
+    Raises:
+      InputError: for a code of none of the languages.
+    """
+    found = tuple(code.strip() for code in text.split(",") if code.strip())
+    for code in found:
+        language(code)
+    return found
