@@ -6,11 +6,23 @@ import jax
 import jax.numpy as jnp
 
 
-def dense_loss(hidden, head, slots, *, beta, temperature, logits_type=None):
+def dense_loss(
+    hidden,
+    head,
+    slots,
+    *,
+    beta,
+    temperature,
+    vocab_size=None,
+    scale=1.0,
+    softcap=0.0,
+    logits_type=None,
+):
     """The loss that `xcot_jax.losses.one_pass_loss` must equal.
 
     Logits are float64 for float64 inputs and else float32 sums, as a careful implementation has
-    them; `logits_type=jnp.bfloat16` gives the common one, which rounds them first.
+    them; `logits_type=jnp.bfloat16` gives the common one, which rounds them first. The fields of
+    `xcot_jax.models.logits.LogitRule` say what becomes of the products; padding is cut off.
     """
     accumulate = jnp.float64 if hidden.dtype == jnp.float64 else jnp.float32
     rows = jnp.arange(hidden.shape[0])[:, None, None]
@@ -18,9 +30,12 @@ def dense_loss(hidden, head, slots, *, beta, temperature, logits_type=None):
     logits = jnp.einsum(
         "bscd,dv->bscv",
         states,
-        head.astype(hidden.dtype),
+        head[:, :vocab_size].astype(hidden.dtype),
         preferred_element_type=logits_type or accumulate,
     ).astype(accumulate)
+    logits = scale * logits
+    if softcap:
+        logits = softcap * jnp.tanh(logits / softcap)
     log_p = jax.nn.log_softmax(logits)
     ce = -jnp.take_along_axis(log_p, slots.targets[..., None], axis=-1)[..., 0]
     ce_weight = slots.ce_weight.astype(accumulate)

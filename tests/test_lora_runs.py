@@ -1,9 +1,10 @@
-"""Runs that train adapters: stopped and killed, what they leave on disk, eval, and exports."""
+"""Runs that train adapters: killed ones, what they leave on disk, evaluation, and exports."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,11 +14,13 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests import checkpoints
 from tests.test_train import arguments, exact, read, wait_for_step
-from xcot_jax import cli, export, metrics, sharding, weights
+from xcot_jax import cli, export, sharding, weights
 from xcot_jax import config as config_files
 from xcot_jax.data import loader
 from xcot_jax.errors import InputError
@@ -52,6 +55,10 @@ def command(workdir, dataset, base, **changes):
 
 def files(directory):
     return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def on_disk(directory):
+    return sum(len(content) for content in files(directory).values())
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +96,99 @@ def test_the_loss_falls_and_eval_and_generate_work(trained, dataset, capsys):
 
 def test_checkpoints_hold_adapters_and_their_moments_only(trained, base):
     _, config, params = restored(trained)
-    state = trained / "checkpoints" / "24" / "state"
-    size = sum(len(content) for content in files(state).values())
+    step = trained / "checkpoints" / "24"
+    held = orbax.checkpoint.StandardCheckpointer().metadata(step / "state").item_metadata.tree
+    adapters = lora.trained_part(params, config)
+    assert jax.tree.structure(held["params"]) == jax.tree.structure(adapters)
+    arrays = jax.tree_util.tree_leaves_with_path(held)
+    assert {path[-1].key for path, _ in arrays} == {*lora.ADAPTER, "count", "step"}
+    counters = [leaf for _, leaf in arrays if not leaf.shape]
     expected = 3 * 4 * trained_count(config)
-    print("MEASURE bytes", size, expected, size / expected, 4 * parameter_count(config))
-    assert 0.8 * expected < size < 1.3 * expected + 20_000
-    assert size < 4 * parameter_count(config) / 3
-    # Two checkpoints, logs and all: less than a copy of the base would take.
-    written = sum(len(content) for content in files(trained / "checkpoints").values())
-    assert written < (base / "model.safetensors").stat().st_size
+    assert sum(4 * math.prod(leaf.shape) for _, leaf in arrays) == expected + 4 * len(counters)
+    # On disk, Orbax keeps small arrays up to four times; a base's weights would be far more.
+    assert on_disk(step) < 4 * parameter_count(config) / 2
+    around = {name.name for name in trained.iterdir()} - {"eval"}
+    known = {"checkpoints", "config.json", "base_config.json", "inputs.json", "metrics.jsonl"}
+    assert around == known | {"tensorboard"}
+    assert on_disk(trained) - on_disk(trained / "checkpoints") < parameter_count(config) / 2
 
-    names = {
-        tuple(key["key"] for key in entry["key_metadata"])
-        for entry in json.loads((state / "_METADATA").read_text())["tree_metadata"].values()
+
+def test_killed_and_continued_equals_undisturbed(trained, dataset, base, tmp_path):
+    again = command(tmp_path / "w", dataset, base)
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    held = [name for name in names if name[0] == "params"]
-    assert len(held) == len(jax.tree.leaves(lora.trained_part(params, config)))
-    assert {name[-1] for name in held} == set(lora.ADAPTER)
-    moments = [name for name in names if {"mu", "nu"} & set(name)]
-    assert len(moments) == 2 * len(held)
-    assert {name[-1] for name in moments} == set(lora.ADAPTER)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xcot_jax.cli", *again],
+        env=os.environ | cache,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for_step(tmp_path / "w", 8, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(exact(tmp_path / "w")) < 24
+    cli.run(again)
+    assert exact(tmp_path / "w") == exact(trained)
+
+
+def their_logits(model, tokens):
+    with torch.no_grad():
+        return model.eval()(torch.as_tensor(tokens)).logits.numpy()
+
+
+def our_logits(config, params, tokens):
+    model = transformer.apply(transformer.graph(config), params)
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
+    hidden = model.hidden_states(jnp.asarray(tokens, jnp.int32), places, jnp.ones_like(places))
+    return np.asarray(model.logits(hidden))[..., : config.vocab_size]
+
+
+def test_peft_on_the_base_is_the_merged_export_is_our_model(trained, base, tmp_path):
+    library = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    settings, config, params = restored(trained)
+    export.export(settings, trained, tmp_path / "adapter", adapter=True)
+    export.export(settings, trained, tmp_path / "merged", dtype="float32")
+    tokens = np.random.default_rng(0).integers(4, config.vocab_size, (2, 40))
+    ours = our_logits(config, params, tokens)
+
+    def read_base(directory):
+        return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+
+    before = their_logits(read_base(base), tokens)
+    merged = their_logits(read_base(tmp_path / "merged"), tokens)
+    beside = their_logits(
+        library.PeftModel.from_pretrained(read_base(base), tmp_path / "adapter"), tokens
+    )
+    print(
+        "MEASURE export",
+        np.abs(ours - merged).max(),
+        np.abs(ours - beside).max(),
+        np.abs(ours - before).mean(),
+    )
+    assert np.abs(ours - before).mean() > 0.1
+    np.testing.assert_allclose(merged, ours, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(beside, ours, atol=1e-4, rtol=0)
+    assert not list((tmp_path / "adapter").glob("model*.safetensors"))
+
+
+def test_a_base_that_changed_on_disk_is_refused(trained, dataset, base, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(base, moved)
+    cli.run(command(trained, dataset, moved))  # Complete: nothing to do, and nothing refused.
+    path = moved / "model.safetensors"
+    kept = files(moved)
+    other = {name: array * array.dtype.type(1.5) for name, array in load_file(path).items()}
+    save_file(other, path, metadata={"format": "pt"})
+    assert len(path.read_bytes()) == len(kept[path]) and path.read_bytes() != kept[path]
+    for asked in (
+        command(trained, dataset, moved),
+        ["eval", f"--workdir={trained}", f"--config.model.init_from={moved}"],
+        ["generate", f"--workdir={trained}", f"--config.model.init_from={moved}", "Anna?"],
+    ):
+        with pytest.raises(InputError, match="another base model"):
+            cli.run(asked)

@@ -10,16 +10,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.dense_reference import dense_loss
 from xcot_jax.losses import LossSlots, Objective, one_pass_loss, weight_totals
+from xcot_jax.models.logits import LogitRule
 
 B, T, S, D, V = 8, 12, 7, 16, 50
 
+WORDS = 41  # Of V columns, where a rule says so.
+RULES = {
+    "softcap": LogitRule(V, softcap=3.0),
+    "scale": LogitRule(V, scale=0.3),
+    "padding": LogitRule(WORDS),
+    "all": LogitRule(WORDS, scale=1.5, softcap=2.5),
+}
+rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 
-def make(students=1, *, seed=0, dtype=jnp.float32, spread=1.0, near=None, vocabulary=V):
-    """Random hidden states, head and slots; `near` puts students that close to their teacher."""
+
+def make(students=1, *, seed=0, dtype=jnp.float32, spread=1.0, near=None, vocabulary=V, words=None):
+    """Random hidden states, head and slots; `near` puts students that close to their teacher.
+
+    Targets are among the first `words` of the vocabulary.
+    """
     rng = np.random.default_rng(seed)
     columns = students + 1
     hidden = rng.normal(size=(B, T, D)) * spread
@@ -34,7 +48,7 @@ def make(students=1, *, seed=0, dtype=jnp.float32, spread=1.0, near=None, vocabu
             hidden[:, stretch * k : stretch * (k + 1)] = base + near * rng.normal(size=base.shape)
     slots = LossSlots(
         positions=jnp.asarray(positions, jnp.int32),
-        targets=jnp.asarray(rng.integers(0, vocabulary, size=(B, S, columns)), jnp.int32),
+        targets=jnp.asarray(rng.integers(0, words or vocabulary, size=(B, S, columns)), jnp.int32),
         ce_weight=jnp.asarray(rng.random((B, S, columns)) < 0.8, jnp.float32),
         kd_weight=jnp.asarray(rng.random((B, S, students)) < 0.7, jnp.float32),
     )
@@ -48,16 +62,17 @@ def fused(hidden, head, slots, objective, **options):
     )(hidden, head)
 
 
-def dense(hidden, head, slots, objective):
+def dense(hidden, head, slots, objective, rule=None):
+    options = dataclasses.asdict(rule) if rule else {}
     return jax.value_and_grad(dense_loss, argnums=(0, 1))(
-        hidden, head, slots, beta=objective.beta, temperature=objective.temperature
+        hidden, head, slots, beta=objective.beta, temperature=objective.temperature, **options
     )
 
 
-def dense64(hidden, head, slots, objective):
+def dense64(hidden, head, slots, objective, rule=None):
     with jax.enable_x64(True):
         wide = [jnp.asarray(np.asarray(x, np.float64)) for x in (hidden, head)]
-        value, gradients = dense(*wide, slots, objective)
+        value, gradients = dense(*wide, slots, objective, rule)
         return float(value), [np.asarray(g) for g in gradients]
 
 
@@ -79,6 +94,19 @@ def test_fused_equals_dense_in_float64(students, temperature, chunk):
         assert error(got, reference) < 1e-6
 
 
+@rules
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_fused_with_a_rule_equals_dense_in_float64(rule, temperature):
+    hidden, head, slots = make(2, spread=2.0, words=rule.vocab_size)
+    objective = Objective(beta=0.7, temperature=temperature, chunk_slots=9)
+    value, gradients = fused(hidden, head, slots, objective, rule=rule)
+    want, want_gradients = dense64(hidden, head, slots, objective, rule)
+    assert float(value) == pytest.approx(want, rel=1e-6)
+    for got, reference in zip(gradients, want_gradients, strict=True):
+        assert error(got, reference) < 1e-6
+    assert not np.any(gradients[1][:, rule.vocab_size :])
+
+
 @pytest.mark.parametrize("students", [1, 3])
 @pytest.mark.parametrize("near", [1e-3, 1e-5])
 def test_distillation_gradient_is_exact_when_the_student_is_near_the_teacher(students, near):
@@ -95,6 +123,19 @@ def test_distillation_gradient_is_exact_when_the_student_is_near_the_teacher(stu
     assert float(value) == pytest.approx(want, rel=2 * tolerance, abs=2e-8)
     _, careful = dense(hidden, head, slots, objective)
     assert error(d_hidden, want_hidden) < 1.2 * error(careful[0], want_hidden)
+
+
+@pytest.mark.parametrize("name", ["softcap", "all"])
+@pytest.mark.parametrize("near", [1e-3, 1e-5])
+def test_a_softcap_keeps_the_gradient_exact_when_the_student_is_near_the_teacher(name, near):
+    rule = RULES[name]
+    hidden, head, slots = make(2, near=near, words=rule.vocab_size)
+    slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
+    objective = Objective(beta=1.0, temperature=1.5)
+    _, gradients = fused(hidden, head, slots, objective, rule=rule)
+    _, want_gradients = dense64(hidden, head, slots, objective, rule)
+    for got, reference in zip(gradients, want_gradients, strict=True):
+        assert error(got, reference) < 1e-6 / near
 
 
 @pytest.mark.parametrize("near", [None, 1e-1, 2e-2])
@@ -115,20 +156,25 @@ def test_bfloat16_error_is_no_larger_than_the_dense_version(near):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_divergence_of_identical_views_is_exactly_zero(temperature):
+@pytest.mark.parametrize("rule", [None, RULES["all"]], ids=["plain", "rule"])
+def test_divergence_of_identical_views_is_exactly_zero(temperature, rule):
     hidden, head, slots = make(3, near=0.0)
     objective = Objective(beta=1.0, temperature=temperature)
     slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
-    terms = one_pass_loss(hidden, head, slots, objective)
-    _, gradients = fused(hidden, head, slots, objective)
+    terms = one_pass_loss(hidden, head, slots, objective, rule=rule)
+    _, gradients = fused(hidden, head, slots, objective, rule=rule)
     assert not np.any(terms.kl)
     assert not any(np.any(g) for g in gradients)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**31), near=st.sampled_from([None, 1.0, 1e-2, 1e-4, 1e-6]))
-def test_divergence_is_never_negative(seed, near):
-    terms = one_pass_loss(*make(3, seed=seed, near=near), Objective(beta=1.0))
+@given(
+    seed=st.integers(0, 2**31),
+    near=st.sampled_from([None, 1.0, 1e-2, 1e-4, 1e-6]),
+    rule=st.sampled_from([None, RULES["all"]]),
+)
+def test_divergence_is_never_negative(seed, near, rule):
+    terms = one_pass_loss(*make(3, seed=seed, near=near), Objective(beta=1.0), rule=rule)
     assert np.all(np.asarray(terms.kl) >= 0)
     assert np.all(np.isfinite(terms.kl))
 
@@ -210,24 +256,142 @@ def test_microbatches_with_unequal_token_counts_add_up():
     np.testing.assert_allclose(d_head, whole_head, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)])
-def test_one_device_equals_eight(shape):
-    vocabulary = 56
-    hidden, head, slots = make(3, vocabulary=vocabulary, spread=2.0)
-    objective = Objective(beta=0.7, temperature=2.0, chunk_slots=8)
+@rules
+def test_the_gradient_in_products_is_that_of_the_rule(rule):
+    products = make(spread=3.0)[0].reshape(-1)[: 4 * V].reshape(4, V)
+    logits, pull_back = jax.vjp(rule.apply, products)
+    words = jnp.arange(V)[None] < rule.vocab_size
+    d_logits = jnp.where(words, products[::-1], 0.0)
+    np.testing.assert_allclose(
+        rule.d_products(d_logits, logits), pull_back(d_logits)[0], rtol=1e-5, atol=1e-6
+    )
+    shards = [
+        rule.apply(products[:, first : first + 10], first_column=jnp.int32(first), columns=V)
+        for first in range(0, V, 10)
+    ]
+    np.testing.assert_allclose(jnp.concatenate(shards, axis=1), logits, rtol=1e-6)
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    assert np.all(np.isfinite(logits))
+    assert not np.any(probabilities[:, rule.vocab_size :])
+
+
+def test_a_rule_without_effect_emits_no_operation():
+    assert not jax.make_jaxpr(LogitRule(V).apply)(jnp.ones((3, V))).eqns
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.01, 3.0])
+@pytest.mark.parametrize("softcap", [0.0, 2.5])
+def test_padding_columns_change_nothing(temperature, softcap):
+    hidden, head, slots = make(2)
+    garbage = 1e4 * jnp.ones((D, 14)) * jnp.sign(hidden[0, 0, :, None])
+    padded = jnp.concatenate([head, garbage], axis=1)
+    objective = Objective(beta=0.5, temperature=temperature)
+    options = {"rule": LogitRule(V, softcap=softcap)}
+    value, (d_hidden, d_head) = fused(hidden, padded, slots, objective, **options)
+    want, (want_hidden, want_head) = fused(hidden, head, slots, objective, **options)
+    terms = one_pass_loss(hidden, padded, slots, objective, **options)
+    assert float(value) == pytest.approx(float(want), rel=1e-7)
+    assert error(d_hidden, want_hidden) < 2e-7
+    assert error(d_head[:, :V], want_head) < 2e-7
+    assert not np.any(d_head[:, V:])
+    assert np.all(np.isfinite(terms.kl))
+    assert np.all(np.asarray(terms.kl) >= 0)
+
+
+def test_a_head_with_too_few_columns_is_refused():
+    with pytest.raises(ValueError, match="50 columns for 51 words"):
+        one_pass_loss(*make(), Objective(), rule=LogitRule(V + 1))
+
+
+def equations(jaxpr):
+    """The equations of a program and of all programs inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+@pytest.mark.parametrize("rule", [None, RULES["all"]], ids=["plain", "rule"])
+def test_a_frozen_head_changes_neither_loss_nor_other_gradients(rule):
+    hidden, head, slots = make(3)
+    objective = Objective(beta=0.5, temperature=2.0, chunk_slots=9)
+    compiled, (compiled_hidden, _) = fused(
+        hidden, head, slots, objective, rule=rule, frozen_head=True
+    )
+    # One operation at a time: the compiler fuses two programs differently, and fusions round so.
+    with jax.disable_jit():
+        value, (d_hidden, d_head) = fused(
+            hidden, head, slots, objective, rule=rule, frozen_head=True
+        )
+        want, (want_hidden, want_head) = fused(hidden, head, slots, objective, rule=rule)
+    assert float(value) == float(want)
+    np.testing.assert_array_equal(d_hidden, want_hidden)
+    assert not np.any(d_head)
+    assert np.any(want_head)
+    assert float(compiled) == pytest.approx(float(want), rel=1e-6)
+    assert error(compiled_hidden, want_hidden) < 5e-7
+
+
+@pytest.mark.parametrize("shape", [None, (2, 2, 2)])
+def test_a_frozen_head_has_no_gradient_product_accumulator_or_reduction(shape):
+    hidden, head, slots = make(3, vocabulary=56)
+    mesh = on_mesh(shape, hidden, head, slots)[0] if shape else None
+    shards = {head.shape, (D // 2, 28), (D, 28)}
+
+    def program(frozen):
+        def d_hidden(h, w, s):
+            options = {"frozen_head": frozen, "mesh": mesh}
+            return jax.grad(lambda h: one_pass_loss(h, w, s, Objective(0.5), **options).loss)(h)
+
+        return list(equations(jax.make_jaxpr(d_hidden)(hidden, head, slots).jaxpr))
+
+    def like_the_head(program):
+        made = {e.primitive.name for e in program for v in e.outvars if v.aval.shape in shards}
+        return made - {"all_gather"}
+
+    def products(program):
+        return sum(e.primitive.name == "dot_general" for e in program)
+
+    trained, frozen = program(False), program(True)
+    assert {"dot_general", "scan"} <= like_the_head(trained)
+    assert not like_the_head(frozen)
+    assert (products(trained), products(frozen)) == (3, 2)
+
+
+def on_mesh(shape, hidden, head, slots):
+    """A mesh of eight devices, and the inputs spread over it."""
     mesh = jax.make_mesh(
         shape, ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
     )
     rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     head_spec = NamedSharding(mesh, PartitionSpec("fsdp", "tensor"))
-    placed = (
-        jax.device_put(hidden, rows),
-        jax.device_put(head, head_spec),
-        jax.tree.map(lambda x: jax.device_put(x, rows), slots),
-    )
-    step = jax.jit(lambda h, w, s: fused(h, w, s, objective, mesh=mesh))
+    slots = jax.tree.map(lambda x: jax.device_put(x, rows), slots)
+    return mesh, (jax.device_put(hidden, rows), jax.device_put(head, head_spec), slots)
+
+
+# Over eight shards of 7 columns each, the sixth is partly padding, and the last two are nothing
+# else.
+PADDED = LogitRule(40, scale=1.5, softcap=2.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule"),
+    [
+        *((shape, None) for shape in [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)]),
+        *((shape, PADDED) for shape in [(8, 1, 1), (2, 2, 2), (1, 1, 8)]),
+        ((1, 1, 8), LogitRule(40)),
+    ],
+)
+def test_one_device_equals_eight(shape, rule):
+    vocabulary = 56
+    words = rule.vocab_size if rule else vocabulary
+    hidden, head, slots = make(3, vocabulary=vocabulary, spread=2.0, words=words)
+    objective = Objective(beta=0.7, temperature=2.0, chunk_slots=8)
+    mesh, placed = on_mesh(shape, hidden, head, slots)
+    step = jax.jit(lambda h, w, s: fused(h, w, s, objective, rule=rule, mesh=mesh))
     value, gradients = step(*placed)
-    want, want_gradients = fused(hidden, head, slots, objective)
+    want, want_gradients = fused(hidden, head, slots, objective, rule=rule)
     assert float(value) == pytest.approx(float(want), rel=1e-6)
     for got, reference in zip(gradients, want_gradients, strict=True):
         assert error(got, reference) < 1e-6
+    assert not np.any(np.asarray(gradients[1])[:, words:])

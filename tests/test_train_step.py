@@ -126,9 +126,9 @@ def test_zero_beta_is_plain_instruction_tuning_bitwise(model, batches):
     batch = to_batch({name: jnp.asarray(value) for name, value in batches[0].rows.items()})
     slots = dataclasses.replace(batch.slots, kd_weight=jnp.zeros_like(batch.slots.kd_weight))
     plain = dataclasses.replace(batch, slots=slots)
-    compute = jax.jit(gradients, static_argnums=(0, 3, 4))
-    terms, gradient = compute(graph, params, batch, Objective(beta=0.0), None)
-    sft_terms, sft_gradient = compute(graph, params, plain, Objective(beta=0.5), None)
+    compute = jax.jit(gradients, static_argnums=(0, 4, 5))
+    terms, gradient = compute(graph, params, {}, batch, Objective(beta=0.0), None)
+    sft_terms, sft_gradient = compute(graph, params, {}, plain, Objective(beta=0.5), None)
     assert float(terms.loss) == float(sft_terms.loss)
     jax.tree.map(np.testing.assert_array_equal, gradient, sft_gradient)
 

@@ -23,7 +23,7 @@ OPTIONAL = {
     "libtpu": "TPU: pip install 'xcot-jax[tpu]'",
     "jax-cuda12-plugin": "NVIDIA GPU: pip install 'xcot-jax[cuda]'",
     "openai": "translation by chat endpoints: pip install 'xcot-jax[openai]'",
-    "torch": "translation by NLLB or MADLAD-400: pip install 'xcot-jax[seq2seq]'",
+    "torch": "reading pytorch_model.bin, translation by NLLB: pip install 'xcot-jax[torch]'",
     "apache-beam": "preparing on clusters: pip install 'xcot-jax[beam]'",
     "tensorflow": "reading the records with TensorFlow: pip install 'xcot-jax[test]'",
 }

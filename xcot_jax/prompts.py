@@ -71,8 +71,8 @@ TEMPLATES: dict[str, Template] = {
             '"The answer is N.", where N is the final number.\n'
         ),
         translate=(
-            "{question}\n\nFirst say the question in {language}. Then reason step by step in English "
-            'and end with "The answer is N.", where N is the final number.\n'
+            "{question}\n\nFirst say the question in {language}. Then reason step by step in "
+            'English and end with "The answer is N.", where N is the final number.\n'
         ),
         preamble="{question}\n\n",
         native=(

@@ -51,6 +51,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """A table for the documentation; columns from number `text` on are aligned to the right."""
+    rule = ["---" if column < text else "--:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """The options every benchmark has."""
     options = argparse.ArgumentParser(description=description)

@@ -9,9 +9,10 @@ import json
 import numpy as np
 import pytest
 
+from tests.chat_models import CHATML, save
 from tests.corpus import group
 from xcot_jax.data.dataset import write_dataset
-from xcot_jax.data.loader import Loader, evaluation_batches, find_tokenizer
+from xcot_jax.data.loader import Loader, evaluation_batches, find_tokenizer, fingerprints
 from xcot_jax.data.packing import NO_LANGUAGE
 from xcot_jax.data.tfrecord import CorruptRecordError
 from xcot_jax.errors import InputError
@@ -133,6 +134,21 @@ def test_a_flipped_byte_stops_the_loader_and_says_where(tokenizer, tmp_path):
     settings = dataclasses.replace(SETTINGS, data=dataclasses.replace(DATA, dir=str(tmp_path)))
     with pytest.raises(CorruptRecordError, match=rf"{shard.name}.*record \d+.*byte \d+"):
         take(Loader(settings, tokenizer), 20)
+
+
+def test_the_settings_choose_whether_prompts_are_messages(tmp_path):
+    directory = str(save(CHATML, tmp_path))
+    found = {
+        chat: find_tokenizer(Settings(data=DataSettings(tokenizer=directory, chat=chat)))
+        for chat in ("auto", "always", "never")
+    }
+    assert found["auto"].chat == found["always"].chat is not None
+    assert found["never"].chat is None
+    prints = {chat: fingerprints(SETTINGS, t)["tokenizer"] for chat, t in found.items()}
+    assert prints["auto"] == prints["always"] != prints["never"]
+    with pytest.raises(InputError, match="data.chat"):
+        plain = str(save(CHATML, tmp_path / "plain", template=""))
+        find_tokenizer(Settings(data=DataSettings(tokenizer=plain, chat="always")))
 
 
 def test_a_dataset_without_tokenizer_is_an_error_with_the_way_out(tmp_path):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import unicodedata
+
 import grain
 import numpy as np
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.chat_models import INST, save
 from tests.corpus import group
 from xcot_jax.data import packing
+from xcot_jax.data.tokenizer import load_tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
 
@@ -69,6 +76,74 @@ def test_without_a_teacher_nothing_is_distilled_and_columns_are_full(tokenizer):
 def test_too_many_students_are_an_error(tokenizer):
     with pytest.raises(InputError, match="data.students"):
         packing.encode_group(group(1, students=2), tokenizer, 2)
+
+
+def lettered(directory, normalizer):
+    """A tokenizer of ASCII's characters and an accent, behind a normaliser."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    known = ["<unk>", "</s>", "\n", "\u0301", *map(chr, range(32, 127))]
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(known)}, "<unk>"))
+    if normalizer == "Spaces":
+        backend.normalizer = normalizers.Replace(Regex(" +"), " ")
+    elif normalizer:
+        backend.normalizer = getattr(normalizers, normalizer)()
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(directory)
+    return load_tokenizer(directory)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "answer", "read_back"),
+    [
+        (None, "So 2 \u20ac.", "So 2 ."),
+        ("Lowercase", "So 2.", "so 2."),
+        ("NFKC", "So \uff12.", "So 2."),
+        ("Spaces", "So  2.", "So 2."),
+        ("Spaces", "   So 2.", " So 2."),
+    ],
+)
+def test_answers_that_are_not_given_back_are_an_error(tmp_path, normalizer, answer, read_back):
+    lossy = lettered(tmp_path, normalizer)
+    example = dataclasses.replace(group(1), answer=answer)
+    message = f"group group-1: .* turns the answer .* into {re.escape(repr(read_back))}.*prep"
+    with pytest.raises(InputError, match=message):
+        packing.encode_group(example, lossy, COLUMNS)
+
+
+def test_answers_in_other_code_points_are_trained(tmp_path):
+    decomposing = lettered(tmp_path, "NFD")
+    for answer in ("So 2 caf\u00e9s.\n", "So 2 cafe\u0301s."):
+        example = dataclasses.replace(group(1), answer=answer)
+        element = packing.encode_group(example, decomposing, COLUMNS)
+        ids = element["targets"][:-1, 0].tolist()
+        assert decomposing.decode(ids) == unicodedata.normalize("NFD", answer)
+
+
+@pytest.mark.parametrize("answer", ["So 3 + 4 = 7.\n", " So  7.", "  So 7", "\nSo \u9999", ""])
+def test_a_space_put_in_front_of_answers_is_no_loss(tmp_path, answer):
+    with (tmp_path / "llama.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["So 3 + 4 = 7. So apples."] * 9),
+            model_writer=file,
+            model_type="bpe",
+            vocab_size=300,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            minloglevel=2,
+        )
+    # The conversion for transformers reads " So" and "So" as the same.
+    for place in (tmp_path / "llama.model", save(INST, tmp_path / "converted")):
+        llama = load_tokenizer(place)
+        example = dataclasses.replace(group(1), answer=answer)
+        element = packing.encode_group(example, llama, COLUMNS)
+        ids = element["targets"][:-1, 0].tolist()
+        assert llama.decode(ids) in (answer, answer.removeprefix(" "))
 
 
 def rows_of(elements, *, row_tokens=96, row_slots=40, bins=4):

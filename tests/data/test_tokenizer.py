@@ -50,10 +50,10 @@ def digits(directory) -> Tokenizer:
     return train_sentencepiece(CORPUS, directory / "digits.model", 2000)
 
 
-def save_byte_level(directory, **special):
+def save_byte_level(directory, *, writes_begin=True, **special):
     """A byte-level BPE tokenizer, as Llama 3, Qwen and GPT-2 have, saved the Hugging Face way."""
     from tokenizers import Tokenizer as Backend
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     backend = Backend(models.BPE())
@@ -66,6 +66,10 @@ def save_byte_level(directory, **special):
         show_progress=False,
     )
     backend.train_from_iterator(CORPUS, trainer)
+    if "bos_token" in special and writes_begin:
+        backend.post_processor = processors.TemplateProcessing(
+            single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
+        )
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(directory)
 
 
@@ -135,6 +139,31 @@ def test_special_ids(tokenizer):
     assert tokenizer.decode([tokenizer.bos_id, *ids, tokenizer.eos_id, beyond]) == "a 12\n"
     end = tokenizer.special[tokenizer.eos_id]
     assert tokenizer.pieces([*ids, tokenizer.eos_id, beyond])[-2:] == [end, f"<{beyond}>"]
+
+
+def test_prompts_begin_as_the_model_was_trained_to(directory, tokenizer):
+    assert tokenizer.prompt_ids("a 12\n") == [tokenizer.bos_id, *tokenizer.encode("a 12\n")]
+    # GPT-2 and BLOOM name a token for it and never write it.
+    place = directory / "named"
+    save_byte_level(place, writes_begin=False, bos_token="<|begin|>", eos_token="<|end|>")
+    named = load_tokenizer(place)
+    assert named.bos_id is None
+    assert named.prompt_ids("a 12\n") == named.encode("a 12\n")
+
+
+def test_special_tokens_that_are_never_given_need_no_place_in_the_model(directory, hugging_face):
+    from transformers import AutoTokenizer
+
+    processor = AutoTokenizer.from_pretrained(hugging_face.path)
+    processor.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    processor.save_pretrained(directory / "image")
+    image = load_tokenizer(directory / "image")
+    assert image.vocab_size == hugging_face.vocab_size
+    assert max(image.encode("<image>")) < image.vocab_size
+    processor.add_tokens(["<think>"])
+    processor.save_pretrained(directory / "think")
+    think = load_tokenizer(directory / "think")
+    assert think.encode("<think>") == [think.vocab_size - 1]
 
 
 def test_pickled_tokenizer_is_the_same(tokenizer):

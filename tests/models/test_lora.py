@@ -315,3 +315,16 @@ def test_eight_devices_merge_to_the_same_weights_as_one(name, decoder):
         whole = lora.join(trained, lora.frozen_part(params, decoder))
         merged.append(lora.merge(whole, decoder))
     close(merged[1], merged[0], 1e-6)
+
+
+def test_parts_made_alone_are_those_of_the_whole(decoder):
+    mesh = sharding.make_mesh(MESHES["fsdp 4, tensor 2"])
+    _, whole = transformer.init(decoder, 0, one_device())
+    alone = [
+        transformer.init(decoder, 0, mesh, part=part)[1]
+        for part in (lora.trained_part, lora.frozen_part)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, lora.join(*alone), whole)
+    # Adapters do not change what they stand beside.
+    _, plain = transformer.init(dataclasses.replace(decoder, lora=None), 0, mesh)
+    jax.tree.map(np.testing.assert_array_equal, alone[1], plain)

@@ -51,9 +51,9 @@ def encode_group(
     """Tokenizes a group and lays out its loss slots.
 
     Prompt, preamble and answer are tokenized apart, so that the answer's ids are the same in all
-    views, and they are read back to see that they are the answer's text. With a teacher, slot j predicts answer token j: column 0 under the teacher, columns 1..
-    under the students. Targets without a counterpart (preambles, groups without a teacher) fill
-    columns in turn.
+    views, and they are read back to see that they are the answer's text. With a teacher, slot j
+    predicts answer token j: column 0 under the teacher, columns 1.. under the students. Targets
+    without a counterpart (preambles, groups without a teacher) fill columns in turn.
 
     Args:
       group: what to encode.
@@ -134,8 +134,8 @@ def _answer_ids(group: ParallelGroup, tokenizer: Tokenizer) -> list[int]:
     ids = tokenizer.encode(group.answer)
     if (read_back := tokenizer.decode(ids)) == group.answer:
         return ids
-    same = (unicodedata.normalize("NFC", t).removeprefix(" ") for t in (read_back, group.answer))
-    if len(set(same)) > 1:
+    found, wanted = (unicodedata.normalize("NFC", text) for text in (read_back, group.answer))
+    if found not in (wanted, wanted.removeprefix(" "), f" {wanted}"):
         raise InputError(
             f"group {group.id}: the tokenizer {tokenizer.path} turns the answer {group.answer!r} "
             f"into {read_back!r}, which is what the model would learn to say; choose one that "

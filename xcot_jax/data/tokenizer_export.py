@@ -16,7 +16,7 @@ from xcot_jax.data.tokenizer import (
 )
 from xcot_jax.errors import InputError
 from xcot_jax.files import write_whole
-from xcot_jax.prompts import Template
+from xcot_jax.prompts import Template, direct_prompt
 
 _CONFIG = "tokenizer_config.json"
 _NAMES = "special_tokens_map.json"  # Of older versions; newer ones have all in _CONFIG.
@@ -91,7 +91,7 @@ def chat_template(style: Template, begin: str) -> str:
       style: of the prompt.
       begin: a Jinja expression for what comes first.
     """
-    words = [json.dumps(p, ensure_ascii=False) for p in _direct(style, _MARK).split(_MARK)]
+    words = [json.dumps(p, ensure_ascii=False) for p in direct_prompt(style, _MARK).split(_MARK)]
     prompt = " + questions[-1]['content'] + ".join(words)
     return (
         "{%- set questions = messages | selectattr('role', 'equalto', 'user') | list -%}\n"
@@ -100,10 +100,6 @@ def chat_template(style: Template, begin: str) -> str:
         "{{- messages[-1]['content'] + eos_token -}}\n"
         "{%- endif -%}\n"
     )
-
-
-def _direct(style: Template, question: str) -> str:
-    return style.direct.format(question=question)
 
 
 def _copy(tokenizer: HuggingFaceTokenizer, directory: Path) -> None:
@@ -173,7 +169,7 @@ def _fitting_template(tokenizer: Tokenizer, written: HuggingFaceTokenizer, style
     Some tokenizers begin a text with a space, but not one that follows on a special token.
     """
     begins = ["''"] if tokenizer.bos_id is None else ["bos_token", "bos_token + ' '"]
-    prompts = {q: _direct(style, q) for q in _SAMPLES if not _has_special(tokenizer, q)}
+    prompts = {q: direct_prompt(style, q) for q in _SAMPLES if not _has_special(tokenizer, q)}
     for begin in begins:
         template = chat_template(style, begin)
         rendered = {
