@@ -130,7 +130,7 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
         write_whole(workdir / weights.INPUTS_FILE, json.dumps(inputs, indent=2) + "\n")
         config_files.save(settings, workdir / "config.json")
         weights.keep_base_config(settings, workdir)
-        print(_summary(settings, config, mesh, batches))
+        print(_summary(settings, config, mesh, batches, tokenizer))
 
     writer = metrics.MetricsWriter(
         workdir, start=start, steps=settings.train.steps, progress=progress
@@ -241,9 +241,15 @@ def _check_continuation(settings: Settings, workdir: Path, inputs: dict[str, str
 
 
 def _summary(
-    settings: Settings, config: ModelConfig, mesh: jax.sharding.Mesh, batches: loader.Loader
+    settings: Settings,
+    config: ModelConfig,
+    mesh: jax.sharding.Mesh,
+    batches: loader.Loader,
+    tokenizer: Tokenizer,
 ) -> str:
     data = settings.data
+    form = "messages of the tokenizer's chat template" if tokenizer.chat else "plain text"
+    ending = tokenizer.special.get(tokenizer.eos_id, str(tokenizer.eos_id))
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     kind = jax.devices()[0].device_kind
     count = f"{parameter_count(config) / 1e6:.1f}M parameters"
@@ -254,7 +260,8 @@ def _summary(
         f"{config.vocab_size}; {mesh.size} {kind} device(s), mesh {axes}\n"
         f"{batches.groups} groups; a step is {data.batch_rows} rows of {data.row_tokens} tokens "
         f"({data.batch_rows * data.row_tokens} tokens, {data.row_slots} x {data.students + 1} loss "
-        f"slots a row); beta {settings.loss.beta}, T {settings.loss.temperature}"
+        f"slots a row); beta {settings.loss.beta}, T {settings.loss.temperature}\n"
+        f"prompts are {form}; answers end in {ending}"
     )
 
 
