@@ -199,9 +199,7 @@ def test_models_are_asked_once_or_question_after_question(run, monkeypatch, caps
         ("no tokenizer", "holds no tokenizer"),
     ],
 )
-def test_a_broken_directory_stops_before_the_first_step(
-    breakage, message, dataset, tmp_path
-):
+def test_a_broken_directory_stops_before_the_first_step(breakage, message, dataset, tmp_path):
     base = tmp_path / "base"
     size = 160 if breakage == "small vocabulary" else 310
     checkpoints.make("llama2", base, vocab_size=size)

@@ -94,9 +94,11 @@ def test_fused_equals_dense_in_float64(students, temperature, chunk):
         assert error(got, reference) < 1e-6
 
 
-@rules
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_fused_with_a_rule_equals_dense_in_float64(rule, temperature):
+@pytest.mark.parametrize(
+    ("name", "temperature"), [("softcap", 2.5), ("scale", 1.0), ("padding", 2.5), ("all", 1.0)]
+)
+def test_fused_with_a_rule_equals_dense_in_float64(name, temperature):
+    rule = RULES[name]
     hidden, head, slots = make(2, spread=2.0, words=rule.vocab_size)
     objective = Objective(beta=0.7, temperature=temperature, chunk_slots=9)
     value, gradients = fused(hidden, head, slots, objective, rule=rule)
@@ -125,10 +127,9 @@ def test_distillation_gradient_is_exact_when_the_student_is_near_the_teacher(stu
     assert error(d_hidden, want_hidden) < 1.2 * error(careful[0], want_hidden)
 
 
-@pytest.mark.parametrize("name", ["softcap", "all"])
 @pytest.mark.parametrize("near", [1e-3, 1e-5])
-def test_a_softcap_keeps_the_gradient_exact_when_the_student_is_near_the_teacher(name, near):
-    rule = RULES[name]
+def test_a_rule_keeps_the_gradient_exact_when_the_student_is_near_the_teacher(near):
+    rule = RULES["all"]
     hidden, head, slots = make(2, near=near, words=rule.vocab_size)
     slots = dataclasses.replace(slots, ce_weight=jnp.zeros_like(slots.ce_weight))
     objective = Objective(beta=1.0, temperature=1.5)
@@ -279,9 +280,8 @@ def test_a_rule_without_effect_emits_no_operation():
     assert not jax.make_jaxpr(LogitRule(V).apply)(jnp.ones((3, V))).eqns
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.01, 3.0])
-@pytest.mark.parametrize("softcap", [0.0, 2.5])
-def test_padding_columns_change_nothing(temperature, softcap):
+@pytest.mark.parametrize(("softcap", "temperature"), [(0.0, 1.0), (0.0, 0.01), (2.5, 3.0)])
+def test_padding_columns_change_nothing(softcap, temperature):
     hidden, head, slots = make(2)
     garbage = 1e4 * jnp.ones((D, 14)) * jnp.sign(hidden[0, 0, :, None])
     padded = jnp.concatenate([head, garbage], axis=1)
@@ -311,14 +311,11 @@ def equations(jaxpr):
             yield from equations(inner)
 
 
-@pytest.mark.parametrize("rule", [None, RULES["all"]], ids=["plain", "rule"])
-def test_a_frozen_head_changes_neither_loss_nor_other_gradients(rule):
-    hidden, head, slots = make(3)
+def test_a_frozen_head_changes_neither_loss_nor_other_gradients():
+    rule = RULES["all"]
+    hidden, head, slots = make(2, words=rule.vocab_size)
     objective = Objective(beta=0.5, temperature=2.0, chunk_slots=9)
-    compiled, (compiled_hidden, _) = fused(
-        hidden, head, slots, objective, rule=rule, frozen_head=True
-    )
-    # One operation at a time: the compiler fuses two programs differently, and fusions round so.
+    # One operation at a time: the compiler fuses the two programs, and so rounds, differently.
     with jax.disable_jit():
         value, (d_hidden, d_head) = fused(
             hidden, head, slots, objective, rule=rule, frozen_head=True
@@ -328,8 +325,6 @@ def test_a_frozen_head_changes_neither_loss_nor_other_gradients(rule):
     np.testing.assert_array_equal(d_hidden, want_hidden)
     assert not np.any(d_head)
     assert np.any(want_head)
-    assert float(compiled) == pytest.approx(float(want), rel=1e-6)
-    assert error(compiled_hidden, want_hidden) < 5e-7
 
 
 @pytest.mark.parametrize("shape", [None, (2, 2, 2)])
@@ -378,8 +373,7 @@ PADDED = LogitRule(40, scale=1.5, softcap=2.5)
     ("shape", "rule"),
     [
         *((shape, None) for shape in [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)]),
-        *((shape, PADDED) for shape in [(8, 1, 1), (2, 2, 2), (1, 1, 8)]),
-        ((1, 1, 8), LogitRule(40)),
+        *((shape, PADDED) for shape in [(2, 2, 2), (1, 1, 8)]),
     ],
 )
 def test_one_device_equals_eight(shape, rule):

@@ -12,7 +12,7 @@ from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.data.tokenizer_export import save_for_transformers
 from xcot_jax.errors import InputError
 from xcot_jax.files import whole_directory
-from xcot_jax.models import families, hf, lora, peft
+from xcot_jax.models import families, hf, peft
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.tensor_files import write_tensors
 from xcot_jax.prompts import chosen
@@ -44,11 +44,16 @@ def export(
       shard_bytes: most bytes of a file of weights.
 
     Raises:
-      InputError: if there is no such checkpoint, `out` exists, or a run without adapters is asked
-        for them.
+      InputError: if there is no such checkpoint, `out` exists, or adapters are asked for of a run
+        that has none or began with random weights.
     """
     if adapter and not settings.model.lora.rank:
         raise InputError(f"{workdir} has no adapters (model.lora.rank=0); leave --adapter away")
+    if adapter and not settings.model.init_from:
+        raise InputError(
+            f"{workdir} began with random weights, which peft has not; leave --adapter away to "
+            "export them with the adapters merged"
+        )
     tokenizer = find_tokenizer(settings)
     config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
@@ -57,8 +62,8 @@ def export(
         if adapter:
             peft.save(directory, params, config, settings.model.init_from)
         else:
-            merged = hf.tensors(lora.merge(params, config), config, dtype)
-            write_tensors(directory, hf.layout(config, dtype), merged, shard_bytes)
+            tensors = hf.tensors(params, config, dtype)
+            write_tensors(directory, hf.layout(config, dtype), tensors, shard_bytes)
             base = weights.base_config(settings, workdir)
             described = _config(base or families.to_hf(config), config, tokenizer, dtype)
             _write(directory / "config.json", described)

@@ -48,17 +48,24 @@ def with_random_b(adapters, std=0.15):
     return jax.tree_util.tree_map_with_path(drawn, adapters)
 
 
-def logits(config, params, tokens):
-    """Of the real vocabulary, without its padding."""
+@functools.cache
+def compiled(config):
     graph = transformer.graph(config)
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32)[None], tokens.shape)
 
     @jax.jit
     def run(params, tokens):
+        places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+        positions = jnp.broadcast_to(places[None], tokens.shape)
         model = transformer.apply(graph, params)
         return model.logits(model.hidden_states(tokens, positions, jnp.ones_like(tokens)))
 
-    return np.asarray(run(params, jnp.asarray(tokens, jnp.int32)))[..., : config.vocab_size]
+    return run
+
+
+def logits(config, params, tokens):
+    """Of the real vocabulary, without its padding."""
+    found = compiled(config)(params, jnp.asarray(tokens, jnp.int32))
+    return np.asarray(found)[..., : config.vocab_size]
 
 
 def paths(tree):
@@ -93,6 +100,7 @@ class Case:
 
 
 def make_case(name, directory, adapters=ADAPTERS):
+    pytest.importorskip("torch")
     model = checkpoints.make(name, directory)
     config = families.from_hf(
         hf.read_config(directory), compute_dtype="float32", lora=adapters, vocab_multiple=64
@@ -134,7 +142,8 @@ def on_peft(case, directory):
 
 
 def assert_peft_agrees(case, directory):
-    torch = pytest.importorskip("torch")
+    import torch
+
     peft.save(directory, case.adapters, case.config, str(case.directory))
     model = on_peft(case, directory)
     with torch.no_grad():
@@ -160,7 +169,7 @@ def test_peft_loads_adapters_of_some_matrices(name, targets, tmp_path):
     wider = {"query_key_value": 2 * 3} if (name, targets[0]) == ("bloom", "query") else {}
     described = json.loads((tmp_path / peft.CONFIG_FILE).read_text())
     assert described["rank_pattern"] == wider
-    assert described["alpha_pattern"] == {module: r * 5.0 / 3 for module, r in wider.items()}
+    assert described["alpha_pattern"] == {module: r * ADAPTERS.scale for module, r in wider.items()}
 
 
 def test_saving_twice_gives_the_same_bytes_and_with_the_base_too(case, tmp_path):
@@ -199,7 +208,7 @@ def test_merging_into_a_bfloat16_base_rounds_nothing_further(case):
         assert weight.dtype == jnp.float32
         a, b = (np.asarray(hf.at(case.adapters, above)[n], np.float64) for n in lora.ADAPTER)
         product = [np.tensordot(a[layer], b[layer], 1) for layer in range(len(a))]
-        expected = np.asarray(node[last], np.float64) + 5.0 / 3.0 * np.stack(product)
+        expected = np.asarray(node[last], np.float64) + ADAPTERS.scale * np.stack(product)
         np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-6)
 
 

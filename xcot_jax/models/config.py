@@ -160,6 +160,11 @@ class ModelConfig:
             raise ModelConfigError(
                 f"model.head_width ({self.head_width}) must be even: rotary positions turn pairs"
             )
+        if self.lora and not set(self.lora.targets) & set(self.matrices):
+            raise ModelConfigError(
+                f"model.lora.targets={','.join(self.lora.targets)}: this model has none of these "
+                f"matrices; it has {', '.join(self.matrices)}"
+            )
         if "local" in self.pattern and self.window < 1:
             raise ModelConfigError("model.window must be at least 1 where layers are local")
 

@@ -104,7 +104,7 @@ class Family:
 
 
 def _read_rope(hf: Json, theta: float, scaling: Json | None = None) -> Rope:
-    """transformers 5 writes `rope_parameters`; earlier versions, `rope_theta` and `rope_scaling`."""
+    """From `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (earlier)."""
     found = {**(scaling or hf.get("rope_scaling") or hf.get("rope_parameters") or {})}
     kind = found.get("rope_type") or found.get("type") or "default"
     theta = float(found.get("rope_theta") or theta)

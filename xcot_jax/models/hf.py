@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from xcot_jax import sharding
-from xcot_jax.models import transformer
+from xcot_jax.models import lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.families import FAMILIES, Family
 from xcot_jax.models.tables import Row
@@ -83,20 +83,31 @@ def tensors(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The tensors of a checkpoint in the order of the family's table, one at a time.
 
-    Padding of the vocabulary is cut off; adapters have no place here: merge them before.
+    Padding of the vocabulary is cut off, and adapters are merged into their matrices.
     """
     for rows in _by_tensor(FAMILIES[config.family], _checkpoint_shapes(config)):
-        leaves = [at(params, row.path) for row in rows]
         for layer in range(config.layers) if rows[0].stacked else (None,):
-            arrays = [
-                np.asarray(jax.device_get(leaf if layer is None else leaf[layer]))
-                for leaf in leaves
-            ]
-            if rows[0].path in (("embedding",), ("head",)):
-                axis = 0 if rows[0].path == ("embedding",) else 1
-                arrays = [array.take(range(config.vocab_size), axis) for array in arrays]
+            arrays = [_leaf(params, row.path, layer, config) for row in rows]
             name = rows[0].name.format(layer=layer)
             yield name, rows[0].stored(arrays).astype(np.dtype(dtype))
+
+
+def _leaf(
+    params: transformer.Params, path: Sequence[str], layer: int | None, config: ModelConfig
+) -> np.ndarray:
+    """One parameter on the host, or one layer of it, as a checkpoint has it."""
+    node = at(params, path[:-1])
+    if layer is not None:
+        wanted = (path[-1], *lora.ADAPTER) if path[-1] == "weight" else (path[-1],)
+        only = {name: node[name][layer : layer + 1] for name in wanted if name in node}
+        return np.asarray(jax.device_get(lora.merge(only, config)[path[-1]]))[0]
+    array = np.asarray(jax.device_get(node[path[-1]]))
+    match path:
+        case ("embedding",):
+            return array[: config.vocab_size]
+        case ("head",):
+            return array[:, : config.vocab_size]
+    return array
 
 
 def layout(config: ModelConfig, dtype: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
