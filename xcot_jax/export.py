@@ -14,7 +14,7 @@ from xcot_jax.errors import InputError
 from xcot_jax.files import whole_directory
 from xcot_jax.models import families, hf, peft
 from xcot_jax.models.config import ModelConfig
-from xcot_jax.models.tensor_files import write_tensors
+from xcot_jax.models.tensor_writer import write_tensors
 from xcot_jax.prompts import chosen
 from xcot_jax.settings import Settings
 

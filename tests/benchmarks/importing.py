@@ -38,7 +38,7 @@ from xcot_jax import sharding
 from xcot_jax.models import families, hf
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.presets import PRESETS
-from xcot_jax.models.tensor_files import write_tensors
+from xcot_jax.models.tensor_writer import write_tensors
 from xcot_jax.settings import MeshSettings
 
 PRESET = "llama3_2_1b"

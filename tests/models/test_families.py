@@ -15,7 +15,7 @@ from xcot_jax import sharding
 from xcot_jax.generation import Generator
 from xcot_jax.models import families, hf, transformer
 from xcot_jax.models.config import ModelConfigError
-from xcot_jax.models.tensor_files import write_tensors
+from xcot_jax.models.tensor_writer import write_tensors
 from xcot_jax.settings import MeshSettings
 
 torch = pytest.importorskip("torch")

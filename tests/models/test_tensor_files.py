@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 
 from xcot_jax.errors import InputError
 from xcot_jax.files import whole_directory
-from xcot_jax.models.tensor_files import CheckpointError, TensorFiles, write_tensors
+from xcot_jax.models.tensor_files import CheckpointError, TensorFiles
+from xcot_jax.models.tensor_writer import write_tensors
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 TYPES = {t.name: t for t in map(np.dtype, (np.float32, np.float16, BF16, np.float64))}
@@ -480,7 +481,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from xcot_jax.files import whole_directory
-from xcot_jax.models.tensor_files import write_tensors
+from xcot_jax.models.tensor_writer import write_tensors
 
 def tensors():
     yield "a", np.ones(8)
