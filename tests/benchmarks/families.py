@@ -258,7 +258,7 @@ def main() -> None:
         f"logits; generating {shapes.new_tokens} tokens after each of {shapes.prompts} prompts of "
         f"{shapes.prompt_tokens}, greedily, prompts included. transformers in inference mode with "
         f"its default cache and sdpa attention where it has that (eager: {', '.join(eager)}); "
-        f"{cores} threads; medians of {options.rounds} interleaved rounds."
+        f"threads: {cores}; medians of {options.rounds} interleaved rounds."
     )
     print(textwrap.fill(note, 125), end="\n\n")
     speeds = [f"{what} tokens/s" for what in ("reading", "generating")]

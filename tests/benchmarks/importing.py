@@ -150,20 +150,21 @@ def main() -> None:
         f"{runs[0]['file_bytes'] / 1e9:.2f} GB of {STORED}, largest tensor "
         f"{runs[0]['largest'] / 1e6:,.0f} MB; files in the page cache\n"
     )
-    rows = [
-        [
-            f"{what}, {run['dtype']} parameters, {run['devices']} device"
-            + ("s" if run["devices"] > 1 else ""),
-            f"{run[what]['seconds']:.1f}",
-            f"{run['file_bytes'] / run[what]['seconds'] / 1e6:,.0f}",
-            f"{run['held'] / 1e6:,.0f}",
-            f"{run[what]['beside'] / 1e6:,.0f}",
-            f"{run[what]['ratio']:.2f}",
-        ]
-        for what in ("read", "write")
-        for run in runs
-    ]
-    header = ["", "s", "MB/s of file", "MB of parameters", "MB beside them", "/ largest tensor"]
+    rows = []
+    for run in runs:
+        row = [run["dtype"], f"{run['devices']}", f"{run['held'] / 1e6:,.0f}"]
+        for what in ("read", "write"):
+            found = run[what]
+            row += [
+                f"{found['seconds']:.1f}",
+                f"{run['file_bytes'] / found['seconds'] / 1e6:,.0f}",
+                f"{found['beside'] / 1e6:,.0f}",
+                f"{found['ratio']:.2f}",
+            ]
+        rows.append(row)
+    header = ["parameters", "devices", "MB of them"]
+    for what in ("read", "write"):
+        header += [f"{what} s", "MB/s of file", "MB beside", "/ largest tensor"]
     print(measuring.markdown(header, rows))
     print()
     figures = {
