@@ -86,7 +86,7 @@ def our_logits(workdir, ids):
     return np.asarray(model.logits(model.hidden_states(row, places, jnp.ones_like(row))))[0]
 
 
-def test_transformers_loads_the_export_with_nothing_missing_and_agrees(run, tmp_path):
+def test_transformers_loads_the_export_with_nothing_missing_and_agrees(run, tmp_path, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _, workdir = run
@@ -117,6 +117,15 @@ def test_transformers_loads_the_export_with_nothing_missing_and_agrees(run, tmp_
     mine = our_logits(workdir, prompt)
     np.testing.assert_allclose(mine[:, :310], logits, atol=1e-3, rtol=0)
     assert (mine[:, 310:] < -1e29).all()
+
+    # Read back, the export is asked as the run was, and says the same.
+    ask_for = [question, "--config.eval.max_new_tokens=24"]
+    cli.run(["generate", f"--workdir={workdir}", *ask_for])
+    told = capsys.readouterr().out
+    words = "--config.prep.template=question" if ours.chat else ""
+    options = ["--config.model.compute_dtype=float32", *filter(None, [words])]
+    cli.run(["generate", f"--model={out}", *ask_for, *options])
+    assert capsys.readouterr().out == told[told.index("> ") :]
 
     # What stops our generation stops theirs.
     asker = ask.trained_run(settings, workdir)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xcot_jax import sharding, weights
+from xcot_jax.data.chat import CHAT_TEMPLATE, marked
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, restore
@@ -83,7 +84,8 @@ def pretrained(settings: Settings, *, own_template: bool) -> Asker:
 
     Args:
       settings: where the model and its tokenizer are, and how it is asked.
-      own_template: whether `prep.template` is the user's wish; else chat models get "chat".
+      own_template: whether `prep.template` is the user's wish; else an export of ours is asked as
+        it was trained, and chat models by the template "chat".
 
     Raises:
       InputError: if the directory holds no model the decoder can be, or no tokenizer.
@@ -94,8 +96,12 @@ def pretrained(settings: Settings, *, own_template: bool) -> Asker:
     mesh = sharding.make_mesh(settings.mesh)
     params = hf.load(settings.model.init_from, config, mesh, config.compute_dtype)
     prep = settings.prep
-    if tokenizer.chat and not own_template:
-        prep = dataclasses.replace(prep, template="chat")
+    if not own_template:
+        exported = Path(settings.model.init_from) / CHAT_TEMPLATE
+        words = marked(exported.read_text(encoding="utf-8")) if exported.exists() else None
+        prep = dataclasses.replace(
+            prep, template=words or ("chat" if tokenizer.chat else prep.template)
+        )
     return Asker(Evaluator(settings, config, mesh, tokenizer), params, chosen(prep))
 
 

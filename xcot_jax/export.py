@@ -40,7 +40,8 @@ def export(
       out: directory to make.
       dtype: type of the written weights.
       step: of the checkpoint; the newest if not given.
-      adapter: write the adapters alone, for `peft`; else they are merged into the weights.
+      adapter: write the adapters alone, for `peft`, beside nothing: model and tokenizer are those
+        the run began with. Else they are merged into the weights.
       shard_bytes: most bytes of a file of weights.
 
     Raises:
@@ -68,7 +69,7 @@ def export(
             described = _config(base or families.to_hf(config), config, tokenizer, dtype)
             _write(directory / "config.json", described)
             _write(directory / "generation_config.json", _generation(settings, tokenizer))
-        save_for_transformers(tokenizer, directory, chosen(settings.prep))
+            save_for_transformers(tokenizer, directory, chosen(settings.prep))
     print(f"wrote step {step} of {settings.name} to {out}")
 
 

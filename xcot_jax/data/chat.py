@@ -7,11 +7,14 @@ suffix, and keeps the outcome, which does not depend on the day and can be pickl
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from xcot_jax.errors import InputError
+
+CHAT_TEMPLATE = "chat_template.jinja"  # in a directory
 
 # What templates are told besides the messages. A chain of thought is the answer itself here, so
 # there is no other thinking; and the date is the one that Llama 3 falls back to.
@@ -35,8 +38,27 @@ _FIXED_DATE = (
     + "".join(f".replace('{directive}', '{value}')" for directive, value in _DATE.items())
     + " }}{%- endmacro %}\n"
 )
+_OWN = re.compile(r"\{#- prep\.template=(\w+) -#\}")
 _SENTINEL = "Sentinel7"
 _SAMPLES = ("What is 2 + 3?", " \u6771\u4eac %s {{ a }}\n\n  </b>\t1,234.\n")
+
+
+def mark(template: str) -> str:
+    """The comment that begins an exported chat template whose words are those of `prep.template`.
+
+    Args:
+      template: row of `prompts.TEMPLATES`.
+    """
+    return f"{{#- prep.template={template} -#}}\n"
+
+
+def marked(chat_template: str) -> str | None:
+    """The row of `prompts.TEMPLATES` whose words a chat template holds, if an export wrote it.
+
+    Such a model is no chat model: its prompts are plain text.
+    """
+    found = _OWN.match(chat_template)
+    return found[1] if found else None
 
 
 @dataclasses.dataclass(frozen=True)

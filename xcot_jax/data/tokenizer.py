@@ -19,7 +19,7 @@ from typing import Any
 
 import sentencepiece
 
-from xcot_jax.data.chat import ChatFormat, chat_format
+from xcot_jax.data.chat import ChatFormat, chat_format, marked
 from xcot_jax.errors import InputError
 
 MODEL_FILE = "tokenizer.model"  # of a SentencePiece model in a directory
@@ -172,8 +172,8 @@ def load_tokenizer(path: str | os.PathLike[str], chat: str = "never") -> Tokeniz
     Args:
       path: a SentencePiece model file; or a directory with a Hugging Face tokenizer, or else with
         a SentencePiece `tokenizer.model`.
-      chat: whether prompts become messages of the tokenizer's chat template: "auto" if it has one,
-        "always", or "never".
+      chat: whether prompts become messages of the tokenizer's chat template: "auto" if it has one
+        that is not of an export of ours, "always", or "never".
 
     Raises:
       InputError: if there is none at the path or it cannot be read; if it has no end-of-sequence
@@ -278,6 +278,8 @@ def _load_hugging_face(path: Path, chat: str) -> HuggingFaceTokenizer:
         processor=processor,
     )
     if chat == "never" or not processor.chat_template:
+        return plain
+    if chat == "auto" and marked(processor.get_chat_template()):
         return plain
     found = chat_format(processor, special, plain.encode, path)
     pad = _padding(found.end_id, *pads)

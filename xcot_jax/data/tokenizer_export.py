@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xcot_jax.data.chat import CHAT_TEMPLATE, mark
 from xcot_jax.data.sentencepiece_conversion import to_fast
 from xcot_jax.data.tokenizer import (
     MODEL_FILE,
@@ -16,12 +17,11 @@ from xcot_jax.data.tokenizer import (
 )
 from xcot_jax.errors import InputError
 from xcot_jax.files import write_whole
-from xcot_jax.prompts import Template, direct_prompt
+from xcot_jax.prompts import TEMPLATES, Template, direct_prompt
 
 _CONFIG = "tokenizer_config.json"
 _NAMES = "special_tokens_map.json"  # Of older versions; newer ones have all in _CONFIG.
 _TOKENIZER = "tokenizer.json"
-_CHAT_TEMPLATE = "chat_template.jinja"
 _SAMPLES = (
     "Anna has 12 apples and buys 7 more. How many apples does she have?\n",
     "Jürgen zählt 250 Äpfel; die Hälfte ist süß.\n",
@@ -81,11 +81,13 @@ def save_for_transformers(tokenizer: Tokenizer, directory: Path, style: Template
     assert isinstance(written, HuggingFaceTokenizer)
     _check(tokenizer, written)
     if not tokenizer.chat:
-        write_whole(directory / _CHAT_TEMPLATE, _fitting_template(tokenizer, written, style))
+        write_whole(directory / CHAT_TEMPLATE, _fitting_template(tokenizer, written, style))
 
 
 def chat_template(style: Template, begin: str) -> str:
     """A chat template that renders the prompt for the last question, and an answer to it if given.
+
+    Its first line tells `load_tokenizer` that it makes no chat model.
 
     Args:
       style: of the prompt.
@@ -93,7 +95,9 @@ def chat_template(style: Template, begin: str) -> str:
     """
     words = [json.dumps(p, ensure_ascii=False) for p in direct_prompt(style, _MARK).split(_MARK)]
     prompt = " + questions[-1]['content'] + ".join(words)
+    name = next(name for name, row in TEMPLATES.items() if row.direct == style.direct)
     return (
+        f"{mark(name)}"
         "{%- set questions = messages | selectattr('role', 'equalto', 'user') | list -%}\n"
         f"{{{{- {begin} + {prompt} -}}}}\n"
         "{%- if messages[-1]['role'] == 'assistant' -%}\n"
@@ -109,7 +113,7 @@ def _copy(tokenizer: HuggingFaceTokenizer, directory: Path) -> None:
     names = {_CONFIG, _NAMES, _TOKENIZER, MODEL_FILE, "added_tokens.json"}
     names |= set(tokenizer.processor.vocab_files_names.values())
     if tokenizer.chat:
-        names.add(_CHAT_TEMPLATE)
+        names.add(CHAT_TEMPLATE)
     for name in sorted(names):
         if (tokenizer.path / name).is_file():
             write_whole(directory / name, (tokenizer.path / name).read_bytes())

@@ -87,27 +87,33 @@ def tensors(
     """
     for rows in _by_tensor(FAMILIES[config.family], _checkpoint_shapes(config)):
         for layer in range(config.layers) if rows[0].stacked else (None,):
-            arrays = [_leaf(params, row.path, layer, config) for row in rows]
-            name = rows[0].name.format(layer=layer)
-            yield name, rows[0].stored(arrays).astype(np.dtype(dtype))
+            arrays = [_leaf(params, row.path, layer, config, dtype) for row in rows]
+            yield rows[0].name.format(layer=layer), rows[0].stored(arrays)
 
 
 def _leaf(
-    params: transformer.Params, path: Sequence[str], layer: int | None, config: ModelConfig
+    params: transformer.Params,
+    path: Sequence[str],
+    layer: int | None,
+    config: ModelConfig,
+    dtype: str,
 ) -> np.ndarray:
     """One parameter on the host, or one layer of it, as a checkpoint has it."""
     node = at(params, path[:-1])
-    if layer is not None:
-        wanted = (path[-1], *lora.ADAPTER) if path[-1] == "weight" else (path[-1],)
-        only = {name: node[name][layer : layer + 1] for name in wanted if name in node}
-        return np.asarray(jax.device_get(lora.merge(only, config)[path[-1]]))[0]
-    array = np.asarray(jax.device_get(node[path[-1]]))
-    match path:
-        case ("embedding",):
-            return array[: config.vocab_size]
-        case ("head",):
-            return array[:, : config.vocab_size]
-    return array
+    if layer is None:
+        leaf, axes = node[path[-1]], {"embedding": (0,), "head": (1,)}.get(path[-1], ())
+        return np.asarray(_cut(leaf, dtype, tuple((axis, config.vocab_size) for axis in axes)))
+    wanted = (path[-1], *lora.ADAPTER) if path[-1] == "weight" else (path[-1],)
+    only = {name: node[name][layer : layer + 1] for name in wanted if name in node}
+    return np.asarray(_cut(lora.merge(only, config)[path[-1]], dtype))[0]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _cut(array: jax.Array, dtype: str, sizes: tuple[tuple[int, int], ...] = ()) -> jax.Array:
+    """The array in another type, with axes cut to sizes: on its devices, to spare the host."""
+    for axis, size in sizes:
+        array = jax.lax.slice_in_dim(array, 0, size, axis=axis)
+    return array.astype(dtype)
 
 
 def layout(config: ModelConfig, dtype: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
