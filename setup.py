@@ -57,6 +57,7 @@ setup(
         "beam": ["apache-beam>=2.65,<3"],
         "test": [
             "pytest>=8.3,<10",
+            "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",
             "beartype>=0.20,<1",
             "torch==2.13.0",
