@@ -1,11 +1,11 @@
 """A Hugging Face checkpoint tuned on parallel GSM8K, distilled from English.
 
     xcot prep --config=configs/finetune.py --out=data/finetune
-    xcot train --config=configs/finetune.py --workdir=runs/finetune --config.data.dir=data/finetune \
-        --config.model.init_from=DIR --config.data.tokenizer=DIR
+    xcot train --config=configs/finetune.py --workdir=runs/finetune \
+        --config.data.dir=data/finetune --config.model.init_from=DIR
 
 `--config.model.lora.rank=16 --config.optim.learning_rate=2e-4` trains adapters instead of all
-weights. For a chat model prepare with `--config.prep.template=chat`.
+weights. For a chat model give both commands `--config.prep.template=chat`.
 """
 
 from gsm8k_parallel import get_config as parallel

@@ -163,6 +163,48 @@ def test_the_export_is_the_checkpoint_when_nothing_was_learnt(dataset, tmp_path)
         cli.run(["export", f"--workdir={workdir}", f"--out={tmp_path / 'a'}", "--adapter"])
     assert not (tmp_path / "a").exists()
 
+    # Nothing is asked or written with a model or a tokenizer that are not the run's.
+    other = tmp_path / "other"
+    save_tokenizer(other, CHATML)
+    for command, change, message in (
+        ("export", f"--config.data.tokenizer={other}", "trained with another tokenizer"),
+        ("export", "--config.model.vocab_multiple=64", "vocab_multiple: was 32, now 64"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cli.run([command, f"--workdir={workdir}", f"--out={tmp_path / 'a'}", change])
+
+
+def test_what_float16_cannot_hold_is_not_written(dataset, tmp_path):
+    base, workdir, out = tmp_path / "base", tmp_path / "w", tmp_path / "model"
+    model = checkpoints.make("llama2", vocab_size=310)
+    with torch.no_grad():
+        model.model.norm.weight[3] = 1e5
+    model.save_pretrained(base)
+    save_tokenizer(base)
+    changes = START | {"model__init_from": base, "optim__learning_rate": 0, "train__steps": 1}
+    cli.run([*arguments("train", workdir, dataset, **changes), "--no-progress"])
+    with pytest.raises(InputError, match=r"model\.norm\.weight has values beyond float16"):
+        cli.run(["export", f"--workdir={workdir}", f"--out={out}", "--dtype=float16"])
+    assert not out.exists()
+
+
+def test_a_run_without_a_checkpoint_begins_with_what_is_there_now(dataset, tmp_path):
+    base, workdir = tmp_path / "base", tmp_path / "w"
+    checkpoints.make("llama3", base, vocab_size=310)
+    save_tokenizer(base)
+    described = base / "config.json"
+    content = json.loads(described.read_text())
+    (workdir / "checkpoints").mkdir(parents=True)
+    stale = content | {"rope_parameters": content["rope_parameters"] | {"factor": 2.0}}
+    (workdir / "base_config.json").write_text(json.dumps(stale))
+    changes = START | {"model__init_from": base, "train__steps": 1}
+    cli.run([*arguments("train", workdir, dataset, **changes), "--no-progress"])
+    assert json.loads((workdir / "base_config.json").read_text()) == content
+    # Later the run needs the weights it began with no more, but their config it keeps.
+    described.write_text(json.dumps(stale))
+    settings = load(workdir / "config.json")
+    assert weights.base_config(settings, workdir) == content
+
 
 def test_a_run_from_scratch_is_exported_with_its_own_tokenizer(dataset, tmp_path, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -188,11 +230,13 @@ def test_models_are_asked_once_or_question_after_question(run, monkeypatch, caps
     asked = capsys.readouterr().out
     assert asked.startswith("> 4 cups?\n") and "\n= " in asked
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO("4 cups?\n:to sw,th\n4 cups?\n:to xx\n"))
+    lines = "4 cups?\n:to sw,th\n4 cups?\n:to xx\n:help\n\udcff\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     cli.run(["generate", f"--workdir={workdir}", short])
     printed = capsys.readouterr().out
     assert printed.count("> 4 cups?") == 3
-    assert "unknown language 'xx'" in printed
+    for said in ("unknown language 'xx'", "a line is a question", "is not UTF-8"):
+        assert said in printed
     cli.run(["generate", f"--workdir={workdir}", short, "--translate-to=sw", "4 cups?"])
     told = capsys.readouterr().out
     assert "[no sw]" in told or "[Swahili]" in told
@@ -201,7 +245,12 @@ def test_models_are_asked_once_or_question_after_question(run, monkeypatch, caps
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [
+        ("no directory", "is no directory; models are read from disk"),
         ("no config", "config.json does not exist"),
+        ("adapters", "it holds adapters"),
+        ("list", "holds a list"),
+        ("no heads", "does not describe a model"),
+        ("other words", "prepared with prep.template='question'.*would ask with 'chat'"),
         ("no weights", "holds no weights"),
         ("truncated", "is broken"),
         ("small vocabulary", "tokenizer has 284 tokens but the model only 160"),
@@ -221,7 +270,19 @@ def test_a_broken_directory_stops_before_the_first_step(breakage, message, datas
         model.unlink()
     if breakage == "truncated":
         model.write_bytes(model.read_bytes()[:-1000])
-    changes = START | {"model__init_from": base, "data__tokenizer": base}
+    described = base / "config.json"
+    if breakage == "adapters":
+        described.rename(base / "adapter_config.json")
+    if breakage == "list":
+        described.write_text("[]")
+    if breakage == "no heads":
+        content = json.loads(described.read_text()) | {"num_attention_heads": 0}
+        described.write_text(json.dumps(content))
+    changes = START | {"model__init_from": base}
+    if breakage == "no directory":
+        changes["model__init_from"] = tmp_path / "meta-llama"
+    if breakage == "other words":
+        changes["prep__template"] = "chat"
     with pytest.raises(InputError, match=message):
         cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
     assert not (tmp_path / "w" / "metrics.jsonl").exists()

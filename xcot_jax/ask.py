@@ -20,7 +20,7 @@ from xcot_jax.prompts import Template, chosen, direct_prompt, split_preamble, tr
 from xcot_jax.settings import Settings
 
 _HELP = """\
-type a question; an empty line or Ctrl-D ends
+a line is a question; an empty line or Ctrl-D ends
 :to sw,th   have it said in these languages first, one after another
 :to         answer at once"""
 
@@ -46,7 +46,13 @@ class Asker:
           questions: in any language.
           translate_to: codes of languages the model shall say the question in before it answers
             (Random-CoT), each in a generation of its own; none: it answers at once.
+
+        Raises:
+          InputError: for a question that is not UTF-8.
         """
+        for question in questions:
+            if any("\ud800" <= character <= "\udfff" for character in question):
+                raise InputError(f"{question!r} is not UTF-8; say it in that encoding")
         asked = [(question, code) for question in questions for code in translate_to or (None,)]
         prompts = [
             translate_prompt(self.style, question, code)
@@ -90,14 +96,15 @@ def pretrained(settings: Settings, *, own_template: bool) -> Asker:
     Raises:
       InputError: if the directory holds no model the decoder can be, or no tokenizer.
     """
-    hf.read_config(settings.model.init_from)  # Before the tokenizer: the clearer message.
+    weights.base_config(settings)  # Before the tokenizer: the clearer message.
     tokenizer = find_tokenizer(settings)
     config = weights.model_config(settings, tokenizer)
     mesh = sharding.make_mesh(settings.mesh)
-    params = hf.load(settings.model.init_from, config, mesh, config.compute_dtype)
+    directory = weights.base_directory(settings)
+    params = hf.load(directory, config, mesh, config.compute_dtype)
     prep = settings.prep
     if not own_template:
-        exported = Path(settings.model.init_from) / CHAT_TEMPLATE
+        exported = directory / CHAT_TEMPLATE
         words = marked(exported.read_text(encoding="utf-8")) if exported.exists() else None
         prep = dataclasses.replace(
             prep, template=words or ("chat" if tokenizer.chat else prep.template)
@@ -117,15 +124,17 @@ def converse(asker: Asker, translate_to: Sequence[str] = ()) -> None:
             line = input("? " if typed else "").strip()
         except EOFError:
             break
-        if line == ":to" or line.startswith(":to "):
-            try:
+        try:
+            if line == ":to" or line.startswith(":to "):
                 translate_to = codes(line.removeprefix(":to"))
-            except InputError as error:
-                print(error)
-        elif line:
-            print("\n".join(asker.ask([line], translate_to)), flush=True)
-        elif typed:
-            break
+            elif line.startswith(":"):
+                print(_HELP)
+            elif line:
+                print("\n".join(asker.ask([line], translate_to)), flush=True)
+            elif typed:
+                break
+        except InputError as error:  # The next question may do.
+            print(error)
 
 
 def codes(text: str) -> tuple[str, ...]:

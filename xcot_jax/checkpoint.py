@@ -35,6 +35,11 @@ class _PipelineState:
         """Called by the handler after restoring; there is nothing to start."""
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a working directory holds a complete checkpoint."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+
+
 class Checkpoints:
     """The checkpoints of one working directory.
 

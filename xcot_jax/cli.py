@@ -146,7 +146,10 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
     from xcot_jax import config
+    from xcot_jax.errors import InputError
 
+    if options.model and options.step is not None:
+        raise InputError("--step is a checkpoint of a run: it goes with --workdir, not --model")
     if options.workdir:
         settings = _load(options, overrides, options.workdir / "config.json")
     else:

@@ -101,6 +101,7 @@ def restore(
       InputError: if there is no such checkpoint, or it is of another model.
     """
     tokenizer = find_tokenizer(settings)
+    weights.check_run(settings, workdir, tokenizer)
     config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
     params, step = weights.trained(settings, config, mesh, workdir, step)

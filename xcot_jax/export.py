@@ -56,6 +56,7 @@ def export(
             "export them with the adapters merged"
         )
     tokenizer = find_tokenizer(settings)
+    weights.check_run(settings, workdir, tokenizer)
     config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
     params, step = weights.trained(settings, config, mesh, workdir, step)

@@ -279,7 +279,8 @@ class DataSettings:
     dir: str = setting("", "dataset directory that xcot prep wrote")
     tokenizer: str = setting(
         "",
-        "Hugging Face directory or SentencePiece .model; empty: the one in the dataset directory",
+        "Hugging Face directory or SentencePiece .model; empty: that of model.init_from, or the "
+        "one in the dataset directory",
     )
     chat: str = setting(
         "auto",

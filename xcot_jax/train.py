@@ -83,6 +83,8 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
     Raises:
       InputError: for settings, data or a checkpoint that do not fit together.
     """
+    weights.base_config(settings, workdir)  # What cannot be read stops before all else.
+    loader.check_prompts(settings)
     tokenizer = loader.find_tokenizer(settings)
     config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
@@ -161,10 +163,14 @@ def train(settings: Settings, workdir: Path, *, progress: bool = True) -> None:
             logged = step % settings.train.log_every == 0 or last or step == start + 1
             if (saved or logged) and not math.isfinite(float(step_metrics.loss)):
                 checkpoints.close()
+                kept = checkpoints.newest_saved
+                where = "nothing is saved yet" if kept is None else f"the last save is step {kept}"
+                cause = "lower optim.learning_rate, or look at the records of the last steps"
+                if step == 1:
+                    cause = "look at the weights it begins with, and at its first records"
                 raise InputError(
-                    f"{workdir}: the loss of step {step} is {float(step_metrics.loss)}; nothing of "
-                    f"it was saved. The last checkpoint is of step {checkpoints.newest_saved}; "
-                    "lower optim.learning_rate, or look at the records of the last steps"
+                    f"{workdir}: the loss of step {step} is {float(step_metrics.loss)}; {where}. "
+                    f"{cause[0].upper()}{cause[1:]}"
                 )
             if logged:
                 more = throughput.read() | {
@@ -214,18 +220,7 @@ def _timed(batches: loader.Loader) -> Iterator[tuple[float, loader.HostBatch]]:
 
 def _check_continuation(settings: Settings, workdir: Path, inputs: dict[str, str]) -> None:
     """Refuses to continue a run whose data, tokenizer or model changed; says what else did."""
-    before = json.loads((workdir / weights.INPUTS_FILE).read_text())
-    places = {
-        "dataset": settings.data.dir,
-        "tokenizer": settings.data.tokenizer or settings.data.dir,
-        "base model": settings.model.init_from,
-    }
-    for name, fingerprint in inputs.items():
-        if before.get(name) != fingerprint:
-            raise InputError(
-                f"{workdir} was trained with another {name} than is now at {places[name]}; bring "
-                "the old one back, or choose a new --workdir"
-            )
+    weights.check_inputs(settings, workdir, inputs)
     old = config_files.load(workdir / "config.json")
     changed = config_files.differences(old, settings)
     told = {key: values for key, values in changed.items() if key.startswith(_FREE)}

@@ -61,6 +61,7 @@ def test_a_checkpoint_gives_sizes():
         kv_heads=2,
         head_width=16,
         ffn_width=96,
+        max_positions=2_048,
         rope=Rope(theta=500_000.0),
         norm_eps=1e-6,
         vocab_multiple=48,
@@ -167,6 +168,26 @@ def small(name):
 def test_a_preset_is_what_its_config_json_says(name):
     again = families.from_hf(families.to_hf(PRESETS[name]))
     assert again == PRESETS[name]
+
+
+def test_keys_left_out_mean_what_transformers_means():
+    pytest.importorskip("torch")
+    from transformers import AutoConfig
+
+    sizes = {"hidden_size": 128, "num_hidden_layers": 7, "num_attention_heads": 8}
+    for family in families.FAMILIES.values():
+        bare = sizes | {"vocab_size": 300}
+        if family.model_type != "bloom":
+            bare["intermediate_size"] = 256
+        if family.model_type not in ("bloom", "mistral"):  # All published files give it.
+            bare["num_key_value_heads"] = 4
+        theirs = AutoConfig.for_model(family.model_type, **bare).to_dict()
+        named = {"architectures": [family.architecture]}
+        ours = families.from_hf(bare | named)
+        told = families.from_hf(theirs | named)
+        if family.model_type == "bloom":  # Which says nothing of a longest text.
+            told = dataclasses.replace(told, max_positions=ours.max_positions)
+        assert ours == told, family.model_type
 
 
 def test_adapters_are_counted_apart():

@@ -154,3 +154,13 @@ def test_one_file_is_read_like_many(checkpoint):
     save_file(tensors, directory / "model.safetensors")
     _, _, single = read(directory)
     jax.tree.map(np.testing.assert_array_equal, single, sharded)
+
+
+def test_a_head_that_is_not_the_embedding_it_is_said_to_be_is_an_error(checkpoint):
+    directory, tensors = checkpoint
+    raw = json.loads((directory / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (directory / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(hf.CheckpointError, match=r"lm_head\.weight differs.*tie_word_embeddings"):
+        read(directory)
+    write_shards(directory, tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"]})
+    assert "head" not in read(directory)[2]

@@ -7,6 +7,7 @@ suffix, and keeps the outcome, which does not depend on the day and can be pickl
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -41,6 +42,12 @@ _FIXED_DATE = (
 _OWN = re.compile(r"\{#- prep\.template=(\w+) -#\}")
 _SENTINEL = "Sentinel7"
 _SAMPLES = ("What is 2 + 3?", " \u6771\u4eac %s {{ a }}\n\n  </b>\t1,234.\n")
+
+
+def pinned(chat_template: str) -> str:
+    """A template that renders by itself as `chat_format` has it rendered, on any day."""
+    told = "".join(f"{{%- set {name} = {json.dumps(v)} -%}}\n" for name, v in RENDERING.items())
+    return _FIXED_DATE + told + chat_template
 
 
 def mark(template: str) -> str:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from xcot_jax.config import load
 from xcot_jax.data import packing
 from xcot_jax.data.records import ParallelGroup
 from xcot_jax.data.source import GroupSource
@@ -137,13 +138,13 @@ def fingerprints(settings: Settings, tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def find_tokenizer(settings: Settings) -> Tokenizer:
-    """The tokenizer the settings name, or the one that lies in the dataset directory.
+    """The tokenizer the settings name, or that of the model to start from, or the dataset's own.
 
     Raises:
-      InputError: if there is neither, or it has not the chat template asked for.
+      InputError: if there is none, or it has not the chat template asked for.
     """
-    if settings.data.tokenizer:
-        return load_tokenizer(settings.data.tokenizer, settings.data.chat)
+    if named := settings.data.tokenizer or settings.model.init_from:
+        return load_tokenizer(named, settings.data.chat)
     path = Path(settings.data.dir) / "tokenizer.model"
     if not path.exists():
         raise InputError(
@@ -151,6 +152,27 @@ def find_tokenizer(settings: Settings) -> Tokenizer:
             "SentencePiece .model, or prepare the data with prep.tokenizer.train=True"
         )
     return load_tokenizer(path, settings.data.chat)
+
+
+def check_prompts(settings: Settings) -> None:
+    """Refuses a dataset whose prompts are worded otherwise than the run would ask.
+
+    Raises:
+      InputError: naming the setting.
+    """
+    path = Path(settings.data.dir) / "config.json"
+    if not path.exists():
+        return
+    prepared = load(path).prep
+    for key, was, now in (
+        ("prep.template", prepared.template, settings.prep.template),
+        ("prep.random_cot.prompt", prepared.random_cot.prompt, settings.prep.random_cot.prompt),
+    ):
+        if was != now:
+            raise InputError(
+                f"{settings.data.dir} was prepared with {key}={was!r}, but this run would ask with "
+                f"{now!r}; set --config.{key}={was!r}, or prepare the data anew"
+            )
 
 
 class Loader:

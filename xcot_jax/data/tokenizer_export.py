@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xcot_jax.data.chat import CHAT_TEMPLATE, mark
+from xcot_jax.data.chat import CHAT_TEMPLATE, mark, pinned
 from xcot_jax.data.sentencepiece_conversion import to_fast
 from xcot_jax.data.tokenizer import (
     MODEL_FILE,
@@ -72,6 +72,17 @@ def save_for_transformers(tokenizer: Tokenizer, directory: Path, style: Template
         _convert(tokenizer, directory)
     else:
         raise TypeError(f"no export for {type(tokenizer).__name__}")
+    written = _read_back(tokenizer, directory)
+    if tokenizer.chat and _in_chat(written, _SAMPLES[0]) != tokenizer.prompt_ids(_SAMPLES[0]):
+        # Its template wants to be told what it was told in training, such as not to think.
+        write_whole(directory / CHAT_TEMPLATE, pinned(written.processor.get_chat_template()))
+        written = _read_back(tokenizer, directory)
+    _check(tokenizer, written)
+    if not tokenizer.chat:
+        write_whole(directory / CHAT_TEMPLATE, _fitting_template(tokenizer, written, style))
+
+
+def _read_back(tokenizer: Tokenizer, directory: Path) -> HuggingFaceTokenizer:
     try:
         written = load_tokenizer(directory, "always" if tokenizer.chat else "never")
     except InputError as error:
@@ -79,9 +90,15 @@ def save_for_transformers(tokenizer: Tokenizer, directory: Path, style: Template
             tokenizer, f"transformers reads what is written otherwise: {error}"
         ) from error
     assert isinstance(written, HuggingFaceTokenizer)
-    _check(tokenizer, written)
-    if not tokenizer.chat:
-        write_whole(directory / CHAT_TEMPLATE, _fitting_template(tokenizer, written, style))
+    return written
+
+
+def _in_chat(written: HuggingFaceTokenizer, prompt: str) -> list[int]:
+    """The ids that transformers' users get for a prompt, white space around it left out."""
+    message = [{"role": "user", "content": prompt.strip()}]
+    return written.processor.apply_chat_template(
+        message, add_generation_prompt=True, return_dict=False
+    )
 
 
 def chat_template(style: Template, begin: str) -> str:
@@ -126,6 +143,8 @@ def _copy(tokenizer: HuggingFaceTokenizer, directory: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if tokenizer.processor.eos_token != end:  # A chat's.
             content["eos_token"] = end
+        if tokenizer.processor.pad_token is None and tokenizer.pad_id in tokenizer.special:
+            content["pad_token"] = tokenizer.special[tokenizer.pad_id]
         if not tokenizer.chat:
             content.pop("chat_template", None)
         _write(path, content)
@@ -161,7 +180,11 @@ def _check(tokenizer: Tokenizer, written: HuggingFaceTokenizer) -> None:
         _same(tokenizer, text, ids, written.encode(text))
         _same(tokenizer, text, tokenizer.decode(ids), written.decode(ids))
         _same(tokenizer, text, prompt, written.prompt_ids(text))
-        if not (tokenizer.chat or _has_special(tokenizer, text)):
+        if _has_special(tokenizer, text):
+            continue
+        if tokenizer.chat:
+            _same(tokenizer, text, prompt, _in_chat(written, text))
+        else:
             _same(tokenizer, text, prompt, written.processor(text, verbose=False)["input_ids"])
     end = tokenizer.special[tokenizer.eos_id]
     _same(tokenizer, end, tokenizer.eos_id, written.processor.eos_token_id)

@@ -50,8 +50,14 @@ _DEFAULTS = {
     "rms_norm_eps": 1e-6,
     "hidden_act": "silu",
     "tie_word_embeddings": False,
-    "max_position_embeddings": 4_096,
+    "max_position_embeddings": 2_048,
 }
+_MISTRAL_DEFAULTS = _DEFAULTS | {
+    "max_position_embeddings": 131_072,
+    "num_key_value_heads": 8,
+    "sliding_window": 4_096,
+}
+_QWEN_DEFAULTS = _DEFAULTS | {"max_position_embeddings": 32_768}
 _GEMMA_DEFAULTS = {
     "head_dim": 256,
     "rms_norm_eps": 1e-6,
@@ -117,6 +123,7 @@ FAMILIES: dict[str, Family] = {
             architecture="MistralForCausalLM",
             model_type="mistral",
             features="Llama with a sliding window in every layer",
+            defaults=_MISTRAL_DEFAULTS,
             read=family_fields.read_mistral,
             write=family_fields.write_mistral,
         ),
@@ -124,6 +131,7 @@ FAMILIES: dict[str, Family] = {
             architecture="Qwen2ForCausalLM",
             model_type="qwen2",
             features="Llama with biases of queries, keys and values",
+            defaults=_QWEN_DEFAULTS,
             fixed={"qkv_bias": True},
             read=family_fields.read_qwen,
             write=family_fields.write_qwen,
@@ -132,7 +140,7 @@ FAMILIES: dict[str, Family] = {
             architecture="Qwen3ForCausalLM",
             model_type="qwen3",
             features="Llama with normed queries and keys",
-            defaults=_DEFAULTS | {"head_dim": 128},
+            defaults=_QWEN_DEFAULTS | {"head_dim": 128},
             fixed={"qk_norm": True},
             read=family_fields.read_qwen3,
             write=family_fields.write_qwen3,
@@ -155,7 +163,7 @@ FAMILIES: dict[str, Family] = {
             features="Gemma 2 with normed queries and keys, two rotary bases, no soft caps",
             rows=tables.GEMMA,
             keys=_GEMMA_KEYS,
-            defaults=_GEMMA_DEFAULTS,
+            defaults=_GEMMA_DEFAULTS | {"max_position_embeddings": 131_072},
             fixed={"norm_offset": 1.0, "post_norms": True, "qk_norm": True},
             read=family_fields.read_gemma3,
             write=family_fields.write_gemma3,
@@ -248,11 +256,10 @@ def from_hf(hf_config: Json, **changes: Any) -> ModelConfig:
         raise ModelConfigError(
             f"config.json lacks {error}; it is not a whole checkpoint"
         ) from error
-    except TypeError as error:
-        missing = [family.keys[n] for n in ("vocab_size", "width", "layers") if n not in fields]
-        raise ModelConfigError(
-            f"config.json lacks {', '.join(missing) or error}; it is not a whole checkpoint"
-        ) from error
+    except ModelConfigError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelConfigError(f"config.json does not describe a model: {error}") from error
 
 
 def to_hf(config: ModelConfig) -> dict[str, Any]:

@@ -188,14 +188,20 @@ def write_gemma2(config: ModelConfig) -> dict[str, Any]:
 def read_gemma3(hf: Json) -> dict[str, Any]:
     """Five local layers to a global one, each kind with a base of its own (arXiv 2503.19786)."""
     parameters = hf.get("rope_parameters") or {}
-    local = (parameters.get("sliding_attention") or {}).get("rope_theta")
+    local = parameters.get("sliding_attention") or {}
+    if (kind := local.get("rope_type", "default")) != "default":
+        raise ModelConfigError(
+            f"config.json asks for unsupported features: rope_type {kind!r} of local layers"
+        )
     ropes = {
         "rope": _read_rope(
             {**hf, "rope_parameters": None},
             hf.get("rope_theta") or 1_000_000.0,
             parameters.get("full_attention"),
         ),
-        "local_rope": Rope(theta=float(local or hf.get("rope_local_base_freq") or 10_000.0)),
+        "local_rope": Rope(
+            theta=float(local.get("rope_theta") or hf.get("rope_local_base_freq") or 10_000.0)
+        ),
     }
     return _read_gemma(hf, hf.get("sliding_window_pattern") or 6) | ropes
 

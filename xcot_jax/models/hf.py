@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from xcot_jax import sharding
+from xcot_jax.errors import InputError
 from xcot_jax.models import lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.families import FAMILIES, Family
@@ -24,6 +25,8 @@ from xcot_jax.models.tables import Row
 from xcot_jax.models.tensor_files import CheckpointError, TensorFiles
 
 _CHUNK_BYTES = 2**25  # What the host holds of a tensor at a time.
+
+_HEAD = "lm_head.weight"
 
 _DERIVED = (".rotary_emb.inv_freq", ".self_attn.bias", ".self_attn.masked_bias")
 """Endings of tensors that some checkpoints carry although they follow from the configuration."""
@@ -33,17 +36,27 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     """The checkpoint's `config.json`.
 
     Raises:
-      CheckpointError: when it is absent or not JSON.
+      CheckpointError: when it is absent or not a JSON object.
     """
-    path = Path(directory) / "config.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = Path(directory).expanduser() / "config.json"
+    if not path.parent.is_dir():
         raise CheckpointError(
-            f"{path} does not exist; a Hugging Face model directory holds one"
-        ) from None
+            f"{path.parent} is no directory; models are read from disk, where "
+            "`hf download NAME --local-dir DIR` puts one of the hub"
+        )
+    if not path.exists():
+        adapter = (path.parent / "adapter_config.json").exists()
+        hint = "; it holds adapters: merge them into their model first" if adapter else ""
+        raise CheckpointError(
+            f"{path} does not exist; a Hugging Face model directory holds one{hint}"
+        )
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds a {type(found).__name__}, not a model's settings")
+    return found
 
 
 def load(
@@ -84,11 +97,17 @@ def tensors(
     """The tensors of a checkpoint in the order of the family's table, one at a time.
 
     Padding of the vocabulary is cut off, and adapters are merged into their matrices.
+
+    Raises:
+      InputError: for a tensor with values beyond float16, if that is asked for.
     """
     for rows in _by_tensor(FAMILIES[config.family], _checkpoint_shapes(config)):
         for layer in range(config.layers) if rows[0].stacked else (None,):
             arrays = [_leaf(params, row.path, layer, config, dtype) for row in rows]
-            yield rows[0].name.format(layer=layer), rows[0].stored(arrays)
+            name, tensor = rows[0].name.format(layer=layer), rows[0].stored(arrays)
+            if dtype == "float16" and not np.isfinite(tensor).all():
+                raise InputError(f"{name} has values beyond float16; write bfloat16 or float32")
+            yield name, tensor
 
 
 def _leaf(
@@ -148,8 +167,7 @@ def _plan(directory: str | Path, files: TensorFiles, config: ModelConfig) -> dic
     # A checkpoint of the body alone leaves out the name under which the whole model holds it.
     bare = not any(name.startswith(family.prefix) for name in files.names())
     found = {
-        family.prefix + name if bare and name != "lm_head.weight" else name: name
-        for name in files.names()
+        family.prefix + name if bare and name != _HEAD else name: name for name in files.names()
     }
     plan: dict[Row, list[str]] = {}
     problems: list[str] = []
@@ -166,7 +184,14 @@ def _plan(directory: str | Path, files: TensorFiles, config: ModelConfig) -> dic
                 problems.append(f"shape: {name} is {stored}, the model's is {shape}")
         plan |= {row: [found.get(name, name) for name in names] for row in rows}
     # A tied head may be stored beside the embedding it equals.
-    tied = {"lm_head.weight"} if config.tied_head else set()
+    tied = {_HEAD} if config.tied_head else set()
+    if config.tied_head and _HEAD in found and not problems:
+        embedding = next(names[0] for row, names in plan.items() if row.path == ("embedding",))
+        if not _alike(files, found[_HEAD], embedding):
+            problems.append(
+                f"{_HEAD} differs from the embedding, although config.json says that they are tied "
+                "(tie_word_embeddings); set that to false there"
+            )
     problems += [
         f"unexpected: {found[name]}"
         for name in sorted(set(found) - expected - tied)
@@ -176,6 +201,17 @@ def _plan(directory: str | Path, files: TensorFiles, config: ModelConfig) -> dic
         listing = "\n  ".join(problems)
         raise CheckpointError(f"{directory} does not fit its config.json:\n  {listing}")
     return plan
+
+
+def _alike(files: TensorFiles, one: str, other: str) -> bool:
+    """Whether two tensors agree in shape and in samples of their rows."""
+    if files.shape(one) != files.shape(other):
+        return False
+    rows = files.shape(one)[0]
+    return all(
+        np.array_equal(files.read(one, start, start + 1), files.read(other, start, start + 1))
+        for start in range(0, rows, max(rows // 64, 1))
+    )
 
 
 def _read(

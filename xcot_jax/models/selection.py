@@ -35,9 +35,12 @@ def from_settings(
     else:
         config = _from_sizes(settings, vocab_size)
     if config.vocab_size < vocab_size:
+        way_out = "raise model.vocab_size"
+        if hf_config is not None:
+            way_out = "use the tokenizer that belongs to the checkpoint"
         raise ModelConfigError(
-            f"the tokenizer has {vocab_size} tokens but the model only {config.vocab_size}; raise "
-            "model.vocab_size, or use the tokenizer that belongs to the checkpoint"
+            f"the tokenizer has {vocab_size} tokens but the model only {config.vocab_size}; "
+            f"{way_out}"
         )
     return config
 

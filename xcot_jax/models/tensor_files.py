@@ -110,6 +110,10 @@ class TensorFiles:
         """The names of all tensors."""
         return set(self._tensors)
 
+    def paths(self) -> list[Path]:
+        """The files that hold the tensors, in the order of their names."""
+        return sorted({stored.file for stored in self._tensors.values()})
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor."""
         return self._tensors[name].shape
