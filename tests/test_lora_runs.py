@@ -49,7 +49,8 @@ def base(dataset, tmp_path_factory):
 
 
 def command(workdir, dataset, base, **changes):
-    changes = RUN | {"model__init_from": base} | changes
+    words = dataset / "tokenizer.model"
+    changes = RUN | {"model__init_from": base, "data__tokenizer": words} | changes
     return [*arguments("train", workdir, dataset, **changes), "--no-progress"]
 
 

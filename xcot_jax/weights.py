@@ -113,6 +113,8 @@ def check_run(settings: Settings, workdir: Path, tokenizer: Tokenizer) -> None:
     Raises:
       InputError: naming what differs.
     """
+    if not has_checkpoint(workdir):
+        return  # Which `trained` has words for.
     old = config_files.load(workdir / "config.json")
     changed = {
         key: values

@@ -190,7 +190,10 @@ def load_tokenizer(path: str | os.PathLike[str], chat: str = "never") -> Tokeniz
         tokenizer = _load_sentencepiece(model)
     else:
         names = ", ".join((*_HUGGING_FACE_FILES, MODEL_FILE))
-        raise InputError(f"{place} holds no tokenizer: none of {names} is there")
+        raise InputError(
+            f"{place} holds no tokenizer: none of {names} is there; data.tokenizer may name "
+            "another place"
+        )
     if chat == "always" and not tokenizer.chat:
         raise InputError(
             f"{place}: the tokenizer has no chat template; set data.chat to auto or never, or use "
