@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,6 +116,8 @@ def pretrained(settings: Settings, *, own_template: bool) -> Asker:
 def converse(asker: Asker, translate_to: Sequence[str] = ()) -> None:
     """Reads questions line by line from the terminal, or from a pipe, and answers each."""
     typed = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):  # So that bytes of another encoding end no pipe.
+        sys.stdin.reconfigure(errors="surrogateescape")
     if typed:
         import readline  # noqa: F401  arrows and history in input()
 

@@ -34,7 +34,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 ROWS = {1: (1_024, 256), 3: (2_048, 512)}  # Students -> tokens and loss slots of a row.
 
 
-def prepared(problems: Path, students: int, directory: Path) -> Settings:
+def prepared(problems: Path, students: int, directory: Path, rows: int = 8) -> Settings:
     """The settings of a run on these problems, after `xcot prep` has written its data."""
     tokens, slots = ROWS[students]
     changes = {
@@ -45,6 +45,7 @@ def prepared(problems: Path, students: int, directory: Path) -> Settings:
         "data.students": students,
         "data.row_tokens": tokens,
         "data.row_slots": slots,
+        "data.batch_rows": rows,
         "data.dir": directory,
     }
     overrides = {key: str(value) for key, value in changes.items()}
