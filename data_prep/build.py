@@ -10,13 +10,9 @@ DATA_CARD.md, data_card.json, config.json      what is in it, and the settings t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +32,7 @@ from xcot_jax.data import dataset
 from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
 from xcot_jax.data.tokenizer_training import train_sentencepiece
 from xcot_jax.errors import InputError
-from xcot_jax.files import write_whole
+from xcot_jax.files import whole_directory, write_whole
 from xcot_jax.languages import CODES
 from xcot_jax.settings import Settings
 
@@ -89,7 +85,7 @@ def build(
     if card is not None:
         print(f"{out}: already there, made with the same settings and inputs")
         return card
-    with _workspace(out) as directory:
+    with whole_directory(out) as directory:
         card = _fill(directory, out.name, settings, inputs, _cache(settings, out), run)
     print(f"{data_card.table(card)}\n{out}: written")
     return card
@@ -251,28 +247,3 @@ def _already_there(settings: Settings, out: Path, inputs: dict[str, str]) -> dic
     if card.get("inputs") != inputs:
         reasons.append("the input files changed")
     raise InputError(f"{out} holds a dataset of other settings ({'; '.join(reasons)}); {way_out}")
-
-
-@contextlib.contextmanager
-def _workspace(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes it if the block succeeds, and is removed if not.
-
-    It is locked as long as this process lives.
-    """
-    directory = out.with_name(f".{out.name}.partial")
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{out}: another process is writing it") from None
-        for leftover in directory.iterdir():  # Of a killed run.
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        try:
-            yield directory
-            directory.replace(out)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-    finally:
-        os.close(handle)

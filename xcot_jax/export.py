@@ -27,7 +27,6 @@ def export(
     dtype: str = "bfloat16",
     step: int | None = None,
     adapter: bool = False,
-    shard_bytes: int = 4 * 2**30,
 ) -> None:
     """Writes a checkpoint of a run so that transformers, vLLM or peft load it.
 
@@ -42,7 +41,6 @@ def export(
       step: of the checkpoint; the newest if not given.
       adapter: write the adapters alone, for `peft`, beside nothing: model and tokenizer are those
         the run began with. Else they are merged into the weights.
-      shard_bytes: most bytes of a file of weights.
 
     Raises:
       InputError: if there is no such checkpoint, `out` exists, or adapters are asked for of a run
@@ -65,7 +63,7 @@ def export(
             peft.save(directory, params, config, settings.model.init_from)
         else:
             tensors = hf.tensors(params, config, dtype)
-            write_tensors(directory, hf.layout(config, dtype), tensors, shard_bytes)
+            write_tensors(directory, hf.layout(config, dtype), tensors)
             base = weights.base_config(settings, workdir)
             described = _config(base or families.to_hf(config), config, tokenizer, dtype)
             _write(directory / "config.json", described)

@@ -179,11 +179,6 @@ class MetricsWriter:
         if self._first:
             self._bar.update()
 
-    def say(self, text: str) -> None:
-        """Prints a line without breaking the progress bar."""
-        if self._first:
-            tqdm.tqdm.write(text)
-
     def close(self) -> None:
         """Flushes everything."""
         if self._first:

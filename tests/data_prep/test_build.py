@@ -16,6 +16,7 @@ from xcot_jax import config
 from xcot_jax.data.source import GroupSource
 from xcot_jax.data.tokenizer import load_tokenizer
 from xcot_jax.errors import InputError
+from xcot_jax.files import whole_directory
 from xcot_jax.settings import (
     DataSettings,
     MixtureSettings,
@@ -207,7 +208,7 @@ def test_a_failed_build_leaves_nothing(settings, tmp_path, monkeypatch):
     # What a killed run left is in nobody's way; a run that is still writing is not disturbed.
     (tmp_path / ".a.partial" / "deep").mkdir(parents=True)
     (tmp_path / ".a.partial" / "junk").write_text("junk")
-    with module._workspace(tmp_path / "b"), pytest.raises(InputError, match="another process"):
+    with whole_directory(tmp_path / "b"), pytest.raises(InputError, match="another process"):
         build(settings, tmp_path / "b")
     build(settings, tmp_path / "a")
     assert "junk" not in contents(tmp_path / "a")
