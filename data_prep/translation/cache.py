@@ -186,8 +186,9 @@ def _locked(path: Path) -> IO[str]:
                     told = True
                 fcntl.flock(file, fcntl.LOCK_EX)
             # The last holder has removed its file: a lock counts only on the one that is there.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
         except BaseException:
             file.close()
             raise

@@ -176,4 +176,5 @@ def test_one_process_writes_at_a_time(tmp_path):
         process.start()
     for process in started:
         process.join()
+    assert [process.exitcode for process in started] == [0] * 4
     assert counter.read_text() == "120"
