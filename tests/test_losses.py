@@ -14,6 +14,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.dense_reference import dense_loss
+from xcot_jax import losses
 from xcot_jax.losses import LossSlots, Objective, one_pass_loss, weight_totals
 from xcot_jax.models.logits import LogitRule
 
@@ -389,3 +390,16 @@ def test_one_device_equals_eight(shape, rule):
     for got, reference in zip(gradients, want_gradients, strict=True):
         assert error(got, reference) < 1e-6
     assert not np.any(np.asarray(gradients[1])[:, words:])
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2)])
+def test_a_gradient_summed_in_parts_is_the_same(shape, monkeypatch):
+    hidden, head, slots = make(3, vocabulary=56)
+    mesh, placed = on_mesh(shape, hidden, head, slots)
+    objective = Objective(beta=0.7, chunk_slots=4)
+    step = lambda h, w, s: fused(h, w, s, objective, mesh=mesh)[1][1]
+    whole = jax.jit(step)(*placed)
+    monkeypatch.setattr(losses, "SUM_BYTES", 2 * D * 4)
+    program = jax.jit(lambda *inputs: step(*inputs)).lower(*placed).compile()
+    assert program.as_text().count("while(") > 1  # The chunks, and the parts.
+    np.testing.assert_array_equal(program(*placed), whole)

@@ -80,11 +80,11 @@ def alone(tokenizer, group, columns=3):
     return to_batch({name: jnp.asarray(value)[None] for name, value in finish_row(row).items()})
 
 
-def test_packed_rows_have_the_loss_and_gradient_of_groups_alone(tokenizer, model, batches):
+def test_packed_rows_have_the_loss_and_gradient_of_groups_alone(tokenizer, config, model, batches):
     graph, params = model
     rows = batches[0].rows
     packed = to_batch({name: jnp.asarray(value) for name, value in rows.items()})
-    terms, gradient = jax.jit(lambda p, b: gradients(graph, p, {}, b, OBJECTIVE, None))(
+    terms, gradient = jax.jit(lambda p, b: gradients(graph, config, p, {}, b, OBJECTIVE, None))(
         params, packed
     )
     ce_total, kd_total = rows["ce_weight"].sum(), rows["kd_weight"].sum()
@@ -121,14 +121,14 @@ def test_changing_one_view_leaves_the_logits_of_the_others_bitwise_unchanged(mod
     assert not np.array_equal(before[np.asarray(changed)], after[np.asarray(changed)])
 
 
-def test_zero_beta_is_plain_instruction_tuning_bitwise(model, batches):
+def test_zero_beta_is_plain_instruction_tuning_bitwise(config, model, batches):
     graph, params = model
     batch = to_batch({name: jnp.asarray(value) for name, value in batches[0].rows.items()})
     slots = dataclasses.replace(batch.slots, kd_weight=jnp.zeros_like(batch.slots.kd_weight))
     plain = dataclasses.replace(batch, slots=slots)
-    compute = jax.jit(gradients, static_argnums=(0, 4, 5))
-    terms, gradient = compute(graph, params, {}, batch, Objective(beta=0.0), None)
-    sft_terms, sft_gradient = compute(graph, params, {}, plain, Objective(beta=0.5), None)
+    compute = jax.jit(gradients, static_argnums=(0, 1, 5, 6))
+    terms, gradient = compute(graph, config, params, {}, batch, Objective(beta=0.0), None)
+    sft_terms, sft_gradient = compute(graph, config, params, {}, plain, Objective(beta=0.5), None)
     assert float(terms.loss) == float(sft_terms.loss)
     jax.tree.map(np.testing.assert_array_equal, gradient, sft_gradient)
 
@@ -183,7 +183,7 @@ def test_evaluation_measures_what_training_does(config, model, mesh, batches):
     graph, params = model
     batch = on(batches[0], mesh)
     measured = make_eval_step(graph, OBJECTIVE, mesh)(params, batch)
-    terms, _ = gradients(graph, params, {}, batch, OBJECTIVE, mesh)
+    terms, _ = gradients(graph, config, params, {}, batch, OBJECTIVE, mesh)
     assert float(measured.loss) == pytest.approx(float(terms.loss), rel=1e-6)
     assert float(measured.ce_counts.sum()) == batches[0].rows["ce_weight"].sum()
     assert float(measured.ce_sums.sum() / measured.ce_counts.sum()) == pytest.approx(
@@ -205,3 +205,17 @@ def test_rows_that_do_not_divide_are_an_error(config, model):
             rows=8,
             accumulate=3,
         )
+
+
+def test_gradients_in_bfloat16_are_those_of_the_master_weights(config, model, batches, mesh):
+    graph, params = model
+    half = dataclasses.replace(config, compute_dtype="bfloat16")
+    batch, half_graph = on(batches[0], mesh), transformer.graph(half)
+    _, gradient = jax.jit(
+        lambda p, b: gradients(half_graph, half, p, {}, b, OBJECTIVE, mesh, accumulate=2)
+    )(params, batch)
+    uncast = lambda p, b: loss_terms(half_graph, p, b, OBJECTIVE, mesh).loss
+    wanted = jax.jit(jax.grad(uncast))(params, batch)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient))
+    for got, want in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True):
+        assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)

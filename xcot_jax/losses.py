@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,20 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Shaped
 
-from xcot_jax import sharding
+from xcot_jax import devices, sharding
 from xcot_jax.models.logits import LogitRule
 from xcot_jax.pytree import pytree
 
-CHUNK_BYTES = 2**26  # Logits of one chunk, in fp32.
+MEMORY_SHARE = 32
+"""Logits of one chunk, in fp32, take at most one part in this many of a device's memory."""
+
+SUM_BYTES = 2**28
+"""Most of the head's gradient that is summed over devices at once."""
+
+CHUNK_ROWS = {"cpu": 128}
+"""Hidden states in a chunk, by platform, where memory allows them; elsewhere 2,048. Each chunk
+reads the head and adds to its gradient once, which takes as long as the products of some hundred
+states on accelerators; a larger chunk than needed wastes half of itself at the end of a batch."""
 
 
 @pytree
@@ -58,7 +67,7 @@ class Objective:
     Attributes:
       beta: weight of the distillation term; at 0 it is not computed at all.
       temperature: softmax temperature T of the distillation term.
-      chunk_slots: slots a device evaluates at once; 0 picks a number by vocabulary size.
+      chunk_slots: slots a device evaluates at once; 0 picks a number by platform and memory.
     """
 
     beta: float = 0.0
@@ -128,9 +137,10 @@ def one_pass_loss(
         ce_weight=slots.ce_weight / ce_total,
         kd_weight=slots.kd_weight * (objective.beta * objective.temperature**2) / kd_total,
     )
+    device = mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
     if mesh is not None and mesh.size == 1:
         mesh = None
-    plan = _Plan(objective, rule, frozen_head, mesh)
+    plan = _Plan(objective, rule, frozen_head, mesh, device)
     loss, ce, kl = _loss(plan, hidden, head, scaled)
     return LossTerms(loss, jax.lax.stop_gradient(ce), jax.lax.stop_gradient(kl))
 
@@ -143,6 +153,16 @@ class _Plan:
     rule: LogitRule
     frozen_head: bool
     mesh: Mesh | None
+    device: Any  # One of them, or what a topology tells of it.
+
+    def chunk_slots(self, columns: int, vocabulary: int) -> int:
+        """Slots evaluated at once against a shard of the vocabulary."""
+        if self.objective.chunk_slots:
+            return self.objective.chunk_slots
+        rows = CHUNK_ROWS.get(self.device.platform, 2_048)
+        if kind := devices.kind_of(self.device):
+            rows = min(rows, kind.memory // (MEMORY_SHARE * 4 * vocabulary))
+        return max(rows // columns, 8)
 
 
 _Terms: TypeAlias = tuple[Float[Array, ""], Float[Array, "B S C"], Float[Array, "B S C-1"]]
@@ -208,7 +228,7 @@ def _evaluate(
             _local,
             plan,
             with_gradient=with_gradient,
-            row_axes=sharding.BATCH_AXES,
+            row_axes=tuple(axis for axis in sharding.BATCH_AXES if mesh.shape[axis] > 1),
             embed_axis=embed_axis,
             vocab_axis=vocab_axis,
         ),
@@ -241,9 +261,8 @@ def _local(
     # Slots are ordered slot-major over the rows, so that what rows leave empty fills whole chunks
     # at the end, which are skipped.
     total = rows * slot_count
-    chunk = plan.objective.chunk_slots or CHUNK_BYTES // (4 * columns * weights.shape[1])
-    chunk = min(max(chunk, 8), total)
-    chunks = -(-total // chunk)
+    chunks = -(-total // plan.chunk_slots(columns, weights.shape[1]))
+    chunk = -(-total // chunks)  # Equal chunks, so that none is filled up.
 
     def in_chunks(
         x: Shaped[Array | np.ndarray, "B S *entry"],
@@ -317,12 +336,34 @@ def _local(
     if not train_head:
         return (loss, ce, kl), (d_hidden, None)
     if embed_axis:
-        others = tuple(axis for axis in row_axes if axis != embed_axis)
+        d_weights = _scattered_sum(d_weights, embed_axis)
+    if others := tuple(axis for axis in row_axes if axis != embed_axis):
         d_weights = jax.lax.psum(d_weights, others)
-        d_weights = jax.lax.psum_scatter(d_weights, embed_axis, scatter_dimension=0, tiled=True)
-    elif row_axes:
-        d_weights = jax.lax.psum(d_weights, row_axes)
     return (loss, ce, kl), (d_hidden, d_weights.astype(head.dtype))
+
+
+def _scattered_sum(x: Float[Array, "D V"], axis: str) -> Float[Array, "D_shard V"]:
+    """The sum over a mesh axis, of which each device gets its part of D.
+
+    A large array is summed a part of V at a time: for some topologies the TPU compiler makes the
+    whole sum on every device before it scatters it, which takes a second array of that size.
+    """
+    scatter = functools.partial(
+        jax.lax.psum_scatter, axis_name=axis, scatter_dimension=0, tiled=True
+    )
+    parts = 1
+    while x.nbytes // parts > SUM_BYTES and x.shape[1] % (2 * parts) == 0:
+        parts *= 2
+    if parts == 1:
+        return scatter(x)
+    width = x.shape[1] // parts
+    shape = (x.shape[0] // jax.lax.axis_size(axis), x.shape[1])
+
+    def add_part(part: Int[Array, ""], done: Float[Array, "D_shard V"]) -> jax.Array:
+        columns = jax.lax.dynamic_slice_in_dim(x, part * width, width, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(done, scatter(columns), part * width, axis=1)
+
+    return jax.lax.fori_loop(0, parts, add_part, jnp.zeros(shape, x.dtype))
 
 
 def _chunk(

@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tensorboardX
 import tqdm
 
 from xcot_jax.data import packing
+from xcot_jax.devices import peak_flops
 from xcot_jax.files import write_whole
 from xcot_jax.languages import CODES
 from xcot_jax.models import counting
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.train_step import StepMetrics
-
-# Peak dense bf16 FLOP/s of one device, by the start of `jax.Device.device_kind`; makers' figures.
-PEAK_FLOPS: dict[str, float] = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "TPU7x": 2307e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA B200": 2250e12,
-}
-
-
-@functools.cache
-def peak_flops() -> float:
-    """Peak FLOP/s of all devices together: the maker's figure, or else a measured one."""
-    devices = jax.devices()
-    for kind, flops in PEAK_FLOPS.items():
-        if devices[0].device_kind.startswith(kind):
-            return flops * len(devices)
-    return _measured_matmul_flops()
-
-
-def _measured_matmul_flops(size: int = 1024, seconds: float = 0.3) -> float:
-    """Best rate of an fp32 matrix product on the first device; host devices share its cores."""
-    a = jax.device_put(jnp.ones((size, size), jnp.float32), jax.local_devices()[0])
-    product = jax.jit(lambda x: x @ x)
-    product(a).block_until_ready()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        begin = time.perf_counter()
-        product(a).block_until_ready()
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best
 
 
 def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:

@@ -363,7 +363,7 @@ class LossSettings:
         0.5, "weight of the distillation term; 0: plain instruction tuning", low=0
     )
     temperature: float = setting(1.0, "softmax temperature T of the distillation term", low=0.01)
-    chunk_slots: int = setting(0, "slots whose logits exist at once; 0: chosen by size", low=0)
+    chunk_slots: int = setting(0, "slots whose logits exist at once; 0: chosen by memory", low=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

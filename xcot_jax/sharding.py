@@ -129,6 +129,15 @@ def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, partition_spec(mesh, axes, x.shape))
 
 
+def platform() -> str:
+    """What the program being traced will run on: that of the mesh in context, else JAX's default.
+
+    They differ where a program is compiled for machines that are not there.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows spread over the data and fsdp axes; everything else whole."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -111,9 +112,10 @@ def loss_terms(
 
     Where adapters are trained, the head is frozen and its gradient not computed.
     """
-    model = transformer.apply(graph, params)
-    inputs = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
-    hidden = model.hidden_states(*inputs)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if mesh else contextlib.nullcontext():
+        model = transformer.apply(graph, params)
+        inputs = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
+        hidden = model.hidden_states(*inputs)
     return one_pass_loss(
         hidden,
         model.head_matrix(),
@@ -147,6 +149,7 @@ def measure(batch: Batch, terms: LossTerms, gradient_norm: Float[Array, ""]) -> 
 
 def gradients(
     graph: Graph,
+    config: ModelConfig,
     params: Any,
     frozen: Any,
     batch: Batch,
@@ -158,7 +161,7 @@ def gradients(
 
     Every microbatch divides by the weight sums of the whole batch, so that the result does not
     depend on how many there are, however unequal their token counts. The gradient is that of
-    `params`; `frozen` holds what else the model has.
+    `params`, in their type; `frozen` holds what else the model has.
     """
     totals = weight_totals(batch.slots)
 
@@ -166,14 +169,16 @@ def gradients(
         terms = loss_terms(graph, lora.join(params, frozen), batch, objective, mesh, totals)
         return terms.loss, terms
 
+    cast = transformer.cast_matrices(params, config.dtype)
+    as_master = lambda gradient: jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
     differentiate = jax.grad(objective_of, has_aux=True)
     if accumulate == 1:
-        gradient, terms = differentiate(params, batch)
-        return terms, gradient
+        gradient, terms = differentiate(cast, batch)
+        return terms, as_master(gradient)
 
     def step(total: Any, microbatch: Batch) -> tuple[Any, LossTerms]:
-        gradient, terms = differentiate(params, microbatch)
-        return jax.tree.map(jnp.add, total, gradient), terms
+        gradient, terms = differentiate(cast, microbatch)
+        return jax.tree.map(jnp.add, total, as_master(gradient)), terms
 
     # Row r goes to microbatch r % accumulate: each microbatch then has rows of every device.
     split = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
@@ -205,7 +210,9 @@ def make_train_step(
         )
 
     def train_step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        terms, gradient = gradients(graph, state.params, frozen, batch, objective, mesh, accumulate)
+        terms, gradient = gradients(
+            graph, config, state.params, frozen, batch, objective, mesh, accumulate
+        )
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

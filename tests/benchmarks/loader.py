@@ -31,10 +31,10 @@ from xcot_jax.settings import Settings
 from xcot_jax.train_step import create_state, make_train_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-ROWS = {1: (1_024, 256), 3: (2_048, 512)}  # Students -> tokens and loss slots of a row.
+ROWS = {1: (4_096, 1_280), 3: (4_096, 1_280)}  # Students -> tokens and loss slots of a row.
 
 
-def prepared(problems: Path, students: int, directory: Path, rows: int = 8) -> Settings:
+def prepared(problems: Path, students: int, directory: Path, rows: int = 2) -> Settings:
     """The settings of a run on these problems, after `xcot prep` has written its data."""
     tokens, slots = ROWS[students]
     changes = {
@@ -46,6 +46,7 @@ def prepared(problems: Path, students: int, directory: Path, rows: int = 8) -> S
         "data.row_tokens": tokens,
         "data.row_slots": slots,
         "data.batch_rows": rows,
+        "data.packing_bins": 128,
         "data.dir": directory,
     }
     overrides = {key: str(value) for key, value in changes.items()}

@@ -20,8 +20,8 @@ import numpy as np
 
 from tests.benchmarks import measuring
 from tests.dense_reference import dense_loss
+from xcot_jax.devices import peak_flops
 from xcot_jax.losses import LossSlots, Objective, one_pass_loss
-from xcot_jax.metrics import peak_flops
 
 
 def main() -> None:

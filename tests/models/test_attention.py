@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xcot_jax.models.attention import AttentionRule, alibi_slopes, attention
+from xcot_jax.models.attention import attention
+from xcot_jax.models.attention_rule import AttentionRule, alibi_slopes
 
 WIDTH = 8
 PLAIN = AttentionRule(scale=WIDTH**-0.5)
@@ -94,30 +95,52 @@ def test_slopes_of_alibi_are_the_papers():
     np.testing.assert_allclose(alibi_slopes(6), [2.0**-n for n in (2, 4, 6, 8, 1, 3)])
 
 
+def dense(qkv, segments, rule):
+    """All scores at once in the type of the arguments; differentiable."""
+    q, k, v = (array.astype(jnp.float64) for array in qkv)
+    k, v = (jnp.repeat(array, q.shape[2] // k.shape[2], axis=2) for array in (k, v))
+    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * rule.scale
+    if rule.softcap:
+        scores = rule.softcap * jnp.tanh(scores / rule.softcap)
+    columns = np.arange(q.shape[1])
+    distance = columns[:, None] - columns[None, :]
+    if rule.alibi:
+        slopes = alibi_slopes(q.shape[2]).astype(np.float64)
+        scores -= (slopes[:, None, None] * distance)[None]
+    visible = (distance >= 0) & (distance < (rule.window or len(columns)))
+    visible = visible[None] & (segments[:, :, None] == segments[:, None, :])
+    weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -np.inf), axis=-1)
+    return jnp.einsum("bnts,bsnh->btnh", weights, v)
+
+
+@pytest.mark.parametrize("kernel", ["plain", "blocks"])
 @pytest.mark.parametrize("tokens", [129, 300, 512])
 @pytest.mark.parametrize(
     ("dtype", "rule"),
     [(jnp.bfloat16, "plain"), *((jnp.float32, rule) for rule in RULES)],
 )
-def test_blocks_equal_the_plain_form_in_value_and_gradient(tokens, dtype, rule):
+def test_values_and_gradients_are_those_of_float64(tokens, dtype, rule, kernel):
     segments = np.ones((2, tokens), np.int32)
     segments[0, 100:] = 2
     segments[0, 250:] = 0
     qkv = random_qkv(0, tokens, 4, 2, dtype=dtype)
-    real = jnp.asarray(segments != 0, jnp.float32)[:, :, None, None]
+    real = np.asarray(segments != 0, np.float32)[:, :, None, None]
 
-    def loss(qkv, kernel):
-        output = attend(qkv, segments, kernel, RULES[rule]).astype(jnp.float32) * real
-        return jnp.sum(output**2), output
+    def loss(qkv, form):
+        output = form(qkv)
+        return jnp.sum(output**2 * jnp.asarray(real, output.dtype)), output
 
-    (_, plain), plain_gradient = jax.value_and_grad(loss, has_aux=True)(qkv, "plain")
-    (_, blocks), blocks_gradient = jax.value_and_grad(loss, has_aux=True)(qkv, "blocks")
-    tolerance = 5e-6 if dtype == jnp.float32 else 3e-2
-    np.testing.assert_allclose(blocks, plain, atol=tolerance)
-    for ours, theirs in zip(blocks_gradient, plain_gradient, strict=True):
-        np.testing.assert_allclose(
-            ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=tolerance, rtol=tolerance
-        )
+    ours = lambda qkv: attend(qkv, segments, kernel, RULES[rule]).astype(jnp.float32)
+    (_, output), gradient = jax.value_and_grad(loss, has_aux=True)(qkv, ours)
+    with jax.enable_x64(True):
+        exact = lambda qkv: dense(qkv, segments, RULES[rule])
+        wide = jax.tree.map(lambda array: jnp.asarray(np.asarray(array, np.float64)), qkv)
+        (_, wanted), wanted_gradient = jax.value_and_grad(loss, has_aux=True)(wide, exact)
+    tolerance = 1e-5 if dtype == jnp.float32 else 6e-2
+    np.testing.assert_allclose(np.asarray(output) * real, np.asarray(wanted) * real, atol=tolerance)
+    for got, want in zip(gradient, wanted_gradient, strict=True):
+        got, want = np.asarray(got, np.float64), np.asarray(want)
+        np.testing.assert_allclose(got, want, atol=tolerance * np.abs(want).max())
 
 
 @pytest.mark.parametrize("kernel", ["plain", "blocks"])

@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from xcot_jax import sharding
+from xcot_jax.models.attention_blocks import BLOCK, blocked_attention
+from xcot_jax.models.attention_rule import AttentionRule, alibi_slopes, mask_bias
 from xcot_jax.pytree import pytree
 
-AttentionKernel = Literal["auto", "plain", "blocks"]
+AttentionKernel = Literal["auto", "plain", "blocks", "splash", "cudnn"]
 
 PADDING = 0
 """The segment id of padding. Real segments count from 1."""
-
-_MASKED = -1e30
-"""Added to forbidden scores: far below any score, and finite, so that a row that may see nothing
-becomes an average rather than NaN."""
-
-_BLOCK = 128
-"""Queries in a block of the blocked form; measured on CPU (64 to 128 is best at 512 tokens)."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AttentionRule:
-    """How scores are made of queries and keys, beside segments and causality.
-
-    Attributes:
-      scale: what products of queries and keys are multiplied by.
-      softcap: scores become `softcap tanh(score / softcap)` (Gemma 2, arXiv 2408.00118); 0: not.
-      window: a query sees this many tokens, itself included (Mistral, arXiv 2310.06825); 0: all.
-      alibi: whether scores fall linearly with distance, by a slope of each head's own
-        (Press et al., arXiv 2108.12409).
-    """
-
-    scale: float
-    softcap: float = 0.0
-    window: int = 0
-    alibi: bool = False
-
-
-def alibi_slopes(heads: int) -> np.ndarray:
-    """Each head's slope, `[N]` in fp32: a geometric series, as of the largest power of two below.
-
-    Further heads take every other slope of twice that power (arXiv 2108.12409, section 3).
-    """
-    power = 2 ** math.floor(math.log2(heads))
-    slopes = [2.0 ** (-8.0 * (head + 1) / power) for head in range(power)]
-    slopes += [2.0 ** (-4.0 * (2 * head + 1) / power) for head in range(heads - power)]
-    return np.array(slopes, np.float32)
 
 
 def attention(
@@ -78,43 +43,23 @@ def attention(
       query_positions, key_positions: place of each token in its segment.
       query_segments, key_segments: segment of each token, `PADDING` for none.
       rule: scale, soft cap, window and bias of the scores.
-      kernel: "plain" builds all scores at once. "blocks" needs queries and keys to be the same
-        tokens, in rows where position grows from left to right inside a segment: it leaves out
-        products that causality and the window forbid. "auto" takes "blocks" on CPU where it can
-        and the rows are long.
+      kernel: "plain" builds all scores at once. The others never do, and need queries and keys to
+        be the same tokens, in rows where each segment is contiguous and position grows by one from
+        left to right inside it: "blocks" (any platform), "splash" (TPU), "cudnn" (GPU). "auto"
+        takes the fastest that knows the rule on the platform of the mesh in context.
     """
-    if _use_blocks(kernel, q.shape[1], k.shape[1]):
-        blocks = [
-            (start, min(start + _BLOCK, q.shape[1])) for start in range(0, q.shape[1], _BLOCK)
-        ]
-    else:
-        blocks = [(0, q.shape[1])]
-    queries = _by_key_head(q, k.shape[2], rule)
-    keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
-    outputs = []
-    for start, stop in blocks:
-        seen = slice(0, k.shape[1])
-        if len(blocks) > 1:
-            seen = slice(max(0, start - rule.window + 1) if rule.window else 0, stop)
-        distance, visible = _visible(
-            query_positions[:, start:stop],
-            key_positions[:, seen],
-            query_segments[:, start:stop],
-            key_segments[:, seen],
-            rule,
-        )
-        outputs.append(
-            _attend(
-                queries[:, :, :, start:stop],
-                keys[:, :, seen],
-                values[:, :, seen],
-                distance,
-                visible,
-                rule,
-            )
-        )
-    output = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
-    return output.transpose(0, 3, 1, 2, 4).reshape(q.shape)
+    if kernel == "auto":
+        kernel = _fastest(q, k, rule)
+    if kernel != "plain":
+        return _kernel(kernel)(q, k, v, segments=query_segments, rule=rule)
+    mixed = _attend(
+        _by_key_head(q, k.shape[2], rule),
+        k.swapaxes(1, 2),
+        v.swapaxes(1, 2),
+        *_visible(query_positions, key_positions, query_segments, key_segments, rule),
+        rule,
+    )
+    return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
 @pytree
@@ -170,10 +115,35 @@ def cached_attention(
     return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
-def _use_blocks(kernel: AttentionKernel, queries: int, keys: int) -> bool:
-    if kernel == "auto":
-        return jax.default_backend() == "cpu" and queries == keys and queries > _BLOCK
-    return kernel == "blocks"
+def _fastest(
+    q: Float[Array, "B T N H"], k: Float[Array, "B S K H"], rule: AttentionRule
+) -> AttentionKernel:
+    platform = sharding.platform()
+    # The rooms of accelerators' kernels are opened only where they are used: they load slowly.
+    if platform == "tpu":
+        from xcot_jax.models import attention_tpu
+
+        if attention_tpu.supports(q.shape, k.shape, rule, q.dtype):
+            return "splash"
+    elif platform in ("gpu", "cuda"):
+        from xcot_jax.models import attention_gpu
+
+        if attention_gpu.supports(q.shape, k.shape, rule, q.dtype):
+            return "cudnn"
+    # Where rows are short there is little to leave out.
+    return "blocks" if q.shape[1] == k.shape[1] and q.shape[1] > BLOCK else "plain"
+
+
+def _kernel(name: AttentionKernel) -> Callable[..., jax.Array]:
+    if name == "splash":
+        from xcot_jax.models.attention_tpu import splash_attention
+
+        return splash_attention
+    if name == "cudnn":
+        from xcot_jax.models.attention_gpu import cudnn_attention
+
+        return cudnn_attention
+    return blocked_attention
 
 
 def _by_key_head(
@@ -225,7 +195,7 @@ def _attend(
     if rule.alibi:
         slopes = jnp.asarray(alibi_slopes(kv_heads * groups)).reshape(1, kv_heads, groups, 1, 1)
         scores -= slopes * distance.astype(jnp.float32)[:, None, None]
-    scores += jnp.where(visible, 0.0, jnp.float32(_MASKED))[:, None, None]
+    scores += mask_bias(visible)[:, None, None]
     highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     weights = jnp.exp(scores - highest)
     total = weights.sum(axis=-1)

@@ -98,7 +98,7 @@ class Linear(nnx.Module):
         """`x W + b`, as one two-dimensional product, and the adapter's part."""
         flat = x.reshape(*x.shape[:2], self.inputs)
         weight = self.weight[...].astype(x.dtype).reshape(self.inputs, -1)
-        product = flat @ weight
+        product = _product(flat, weight)
         if self.adapter_scale:
             inner = flat @ self.adapter_a[...].astype(x.dtype).reshape(self.inputs, -1)
             # In fp32: few scales are exact in bfloat16, and merging has them exact.
@@ -109,6 +109,34 @@ class Linear(nnx.Module):
         if hasattr(self, "bias"):
             product += self.bias[...].astype(x.dtype)[None, None]
         return product
+
+
+@jax.custom_vjp
+def _product(x: Float[Array, "B T I"], weight: Float[Array, "I O"]) -> Float[Array, "B T O"]:
+    """`x W`, whose gradient in W is `x^T dy` as it stands.
+
+    JAX would make it as `(dy^T x)^T`, for which XLA on CPU writes transposed copies of `dy`, the
+    larger of the two in a feed-forward layer: a sixth of a step's time.
+    """
+    return x @ weight
+
+
+def _product_forward(
+    x: Float[Array, "B T I"], weight: Float[Array, "I O"]
+) -> tuple[Float[Array, "B T O"], tuple[Float[Array, "B T I"], Float[Array, "I O"]]]:
+    return x @ weight, (x, weight)
+
+
+def _product_backward(
+    saved: tuple[Float[Array, "B T I"], Float[Array, "I O"]], d_y: Float[Array, "B T O"]
+) -> tuple[Float[Array, "B T I"], Float[Array, "I O"]]:
+    x, weight = saved
+    d_x = jax.lax.dot_general(d_y, weight, (((2,), (1,)), ((), ())))
+    d_weight = jax.lax.dot_general(x, d_y, (((0, 1), (0, 1)), ((), ())))
+    return d_x, d_weight
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 class Attention(nnx.Module):

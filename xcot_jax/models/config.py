@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from xcot_jax.errors import InputError
-from xcot_jax.models.attention import AttentionKernel, AttentionRule
+from xcot_jax.models.attention import AttentionKernel
+from xcot_jax.models.attention_rule import SAVED, AttentionRule
 from xcot_jax.models.logits import LogitRule
 from xcot_jax.models.rotary import Rope
 
@@ -27,7 +28,10 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        jax.checkpoint_policies.save_only_these_names(SAVED),
+    ),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 """What the backward pass may keep of a block; None keeps all."""
@@ -97,8 +101,8 @@ class ModelConfig:
         divide over a mesh; the added ones never get probability.
       compute_dtype: type of activations and matrix products.
       remat: what the backward pass recomputes, a row of `REMAT_POLICIES`: nothing, all but matrix
-        products with weights, or whole blocks.
-      attention_kernel: form of the attention; "auto" chooses by JAX's default backend.
+        products with weights and attention, or whole blocks.
+      attention_kernel: form of the attention (`attention.attention`).
       lora: adapters, if the matrices themselves are frozen.
 
     Raises:

@@ -299,6 +299,20 @@ def logical_axes(config: ModelConfig) -> Params:
     return nnx.to_pure_dict(axes)
 
 
+def cast_matrices(params: Params, dtype: Any) -> Params:
+    """The parameters with the matrices of blocks in this type; what is already in it is not copied.
+
+    They are read several times in a step, and over a mesh gathered each time. Embedding and head
+    are left as they are, as their gradients are summed in fp32 over tokens.
+    """
+
+    def cast(path: Any, leaf: jax.Array) -> jax.Array:
+        matrix = path[0].key == "blocks" and path[-1].key == "weight"
+        return leaf.astype(dtype) if matrix else leaf
+
+    return jax.tree_util.tree_map_with_path(cast, params)
+
+
 def apply(graph: nnx.GraphDef[Transformer], params: Params) -> Transformer:
     """The decoder with these parameters; cheap, and meant to be called inside `jax.jit`."""
     return nnx.merge(graph, nnx.State(params))
