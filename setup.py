@@ -1,4 +1,4 @@
-"""Installs xcot-jax: `pip install -e .`; extras are for accelerators, translation, Beam, tests."""
+"""Installs xcot-jax: `pip install -e .`; extras are for accelerators, translation, Beam, comparisons, tests."""
 
 from pathlib import Path
 
@@ -54,12 +54,14 @@ setup(
         "openai": ["openai>=1.60,<4", "aiolimiter>=1.1,<2"],
         "seq2seq": ["torch>=2.4"],
         "torch": ["torch>=2.6"],
+        "peers": ["torch>=2.6", "google-tunix>=0.1.7,<0.2"],
         "beam": ["apache-beam>=2.65,<3"],
         "test": [
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",
             "beartype>=0.20,<1",
+            "libtpu>=0.0.30; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "torch==2.13.0",
             "peft>=0.17,<1",
             "tensorflow>=2.19,<3",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -85,16 +85,36 @@ def _forward(
     segments: Int[Array, "B T"],
 ) -> tuple[Float[Array, "B K G T H"], _Saved]:
     """The mixtures, and what the backward pass needs: the last is the log of each softmax's sum."""
-    slopes = jnp.asarray(alibi_slopes(q.shape[1] * q.shape[2])).reshape(q.shape[1:3])
+    each_row = functools.partial(_row_forward, rule)
+    mixed, log_sums = jax.lax.map(lambda row: each_row(*row), (q, k, v, segments))
+    mixed, log_sums = checkpoint_name(mixed, SAVED), checkpoint_name(log_sums, SAVED)
+    return mixed, (q, k, v, segments, mixed, log_sums)
 
-    def step(carry: tuple[()], block: tuple[Array, Array]) -> tuple[tuple[()], tuple[Array, Array]]:
-        row, number = block
-        here = jax.lax.dynamic_slice_in_dim(q[row], number * BLOCK, BLOCK, axis=2)
 
-        def attend(first: Int[Array, ""], size: int) -> tuple[Array, Array]:
-            keys = jax.lax.dynamic_slice_in_dim(k[row], first, size, axis=1)
-            values = jax.lax.dynamic_slice_in_dim(v[row], first, size, axis=1)
-            visible, distance = _visible(segments[row], number, first, size, rule)
+def _backward(
+    rule: AttentionRule, saved: _Saved, d_mixed: Float[Array, "B K G T H"]
+) -> tuple[Float[Array, "B K G T H"], Float[Array, "B K T H"], Float[Array, "B K T H"], None]:
+    each_row = functools.partial(_row_backward, rule)
+    return (*jax.lax.map(lambda row: each_row(*row), (*saved, d_mixed)), None)
+
+
+def _row_forward(
+    rule: AttentionRule,
+    q: Float[Array, "K G T H"],
+    k: Float[Array, "K T H"],
+    v: Float[Array, "K T H"],
+    segments: Int[Array, " T"],
+) -> tuple[Float[Array, "K G T H"], Float[Array, "K G T"]]:
+    """The mixtures of one row and the logs of the sums of its softmaxes."""
+    slopes = jnp.asarray(alibi_slopes(q.shape[0] * q.shape[1])).reshape(q.shape[:2])
+    first = _first_seen(segments, rule)
+
+    def step(carry: tuple[()], number: Int[Array, ""]) -> tuple[tuple[()], tuple[Array, Array]]:
+        here = _block_of(q, number)
+
+        def attend(start: Int[Array, ""], size: int) -> tuple[Array, Array]:
+            keys, values = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k, v))
+            visible, distance = _visible(segments, number, start, size, rule)
             products = _product("kgth,ksh->kgts", here, keys)
             scores, _ = _scores(
                 products, visible[None, None], distance[None, None], slopes[:, :, None, None], rule
@@ -105,38 +125,39 @@ def _forward(
             mixed = _product("kgts,ksh->kgth", weights.astype(v.dtype), values) / total
             return mixed.astype(v.dtype), (highest + jnp.log(total))[..., 0]
 
-        return carry, _by_reach(_reach(segments[row], number, rule), q.shape[3], attend)
+        return carry, _by_reach(first, number, attend)
 
-    _, (mixed, log_sums) = jax.lax.scan(step, (), _blocks(q))
-    mixed = checkpoint_name(_rows_of(mixed, q.shape[0]), SAVED)
-    log_sums = checkpoint_name(_rows_of(log_sums, q.shape[0]), SAVED)
-    return mixed, (q, k, v, segments, mixed, log_sums)
+    _, blocks = jax.lax.scan(step, (), jnp.arange(q.shape[2] // BLOCK))
+    mixed, log_sums = map(_joined, blocks)
+    return mixed, log_sums
 
 
-def _backward(
-    rule: AttentionRule, saved: _Saved, d_mixed: Float[Array, "B K G T H"]
-) -> tuple[Float[Array, "B K G T H"], Float[Array, "B K T H"], Float[Array, "B K T H"], None]:
-    q, k, v, segments, mixed, log_sums = saved
-    wide = d_mixed.astype(jnp.float32) * mixed.astype(jnp.float32)
-    inner = wide.sum(axis=-1)  # Of each query's softmax: the sum of weights times their gradients.
-    slopes = jnp.asarray(alibi_slopes(q.shape[1] * q.shape[2])).reshape(q.shape[1:3])
-    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
+def _row_backward(
+    rule: AttentionRule,
+    q: Float[Array, "K G T H"],
+    k: Float[Array, "K T H"],
+    v: Float[Array, "K T H"],
+    segments: Int[Array, " T"],
+    mixed: Float[Array, "K G T H"],
+    log_sums: Float[Array, "K G T"],
+    d_mixed: Float[Array, "K G T H"],
+) -> tuple[Float[Array, "K G T H"], Float[Array, "K T H"], Float[Array, "K T H"]]:
+    """The gradients of one row's queries, keys and values."""
+    slopes = jnp.asarray(alibi_slopes(q.shape[0] * q.shape[1])).reshape(q.shape[:2])
+    first = _first_seen(segments, rule)
+    # Of each query's softmax: the sum of weights times their gradients.
+    inner = (d_mixed.astype(jnp.float32) * mixed.astype(jnp.float32)).sum(axis=-1)
 
     def step(
-        carry: tuple[Array, Array], block: tuple[Array, Array]
+        totals: tuple[Array, Array], number: Int[Array, ""]
     ) -> tuple[tuple[Array, Array], Array]:
-        row, number = block
-        of_block = functools.partial(
-            jax.lax.dynamic_slice_in_dim, start_index=number * BLOCK, slice_size=BLOCK, axis=2
-        )
-        here, d_here = of_block(q[row]), of_block(d_mixed[row])
-        log_sum, inner_here = of_block(log_sums[row]), of_block(inner[row])
+        here, d_here = _block_of(q, number), _block_of(d_mixed, number)
+        log_sum, inner_here = _block_of(log_sums, number), _block_of(inner, number)
 
-        def attend(first: Int[Array, ""], size: int) -> tuple[tuple[Array, Array], Array]:
-            keys = jax.lax.dynamic_slice_in_dim(k[row], first, size, axis=1)
-            values = jax.lax.dynamic_slice_in_dim(v[row], first, size, axis=1)
+        def attend(start: Int[Array, ""], size: int) -> tuple[tuple[Array, Array], Array]:
+            keys, values = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k, v))
             # Scores lie keys first here: two of the three gradients then need no transposed copy.
-            visible, distance = _visible(segments[row], number, first, size, rule)
+            visible, distance = _visible(segments, number, start, size, rule)
             products = _product("ksh,kgth->ksgt", keys, here)
             scores, slope = _scores(
                 products,
@@ -154,65 +175,54 @@ def _backward(
             d_scores = d_scores.astype(k.dtype)
             d_keys = _product("ksgt,kgth->ksh", d_scores, here)
             d_here_q = _product("ksgt,ksh->kgth", d_scores, keys).astype(q.dtype)
-            return _add_at(carry, (d_keys, d_values), row, first), d_here_q
+            return (
+                _add_at(totals[0], d_keys, start),
+                _add_at(totals[1], d_values, start),
+            ), d_here_q
 
-        return _by_reach(_reach(segments[row], number, rule), q.shape[3], attend)
+        return _by_reach(first, number, attend)
 
-    (d_k, d_v), d_q = jax.lax.scan(step, (zeros(k.shape), zeros(v.shape)), _blocks(q))
-    return _rows_of(d_q, q.shape[0]), d_k.astype(k.dtype), d_v.astype(v.dtype), None
+    zeros = jnp.zeros(k.shape, jnp.float32)
+    (d_k, d_v), d_q = jax.lax.scan(step, (zeros, zeros), jnp.arange(q.shape[2] // BLOCK))
+    return _joined(d_q), d_k.astype(k.dtype), d_v.astype(v.dtype)
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _blocks(q: Float[Array, "B K G T H"]) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
-    """The row and the number in its row of each block of queries."""
-    each = q.shape[3] // BLOCK
-    every = jnp.arange(q.shape[0] * each)
-    return every // each, every % each
+def _block_of(x: Float[Array, "K G T *width"], number: Int[Array, ""]) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(x, number * BLOCK, BLOCK, axis=2)
 
 
-def _rows_of(
-    blocks: Float[Array, "blocks K G t *width"], rows: int
-) -> Float[Array, "B K G T *width"]:
-    """Blocks of queries put together to rows."""
-    x = jnp.moveaxis(blocks.reshape(rows, -1, *blocks.shape[1:]), 1, 3)
-    return x.reshape(*x.shape[:3], -1, *x.shape[5:])
+def _joined(blocks: Float[Array, "blocks K G t *width"]) -> Float[Array, "K G T *width"]:
+    """Blocks of queries put together to a row."""
+    x = jnp.moveaxis(blocks, 0, 2)
+    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def _reach(
-    segments: Int[Array, " T"], number: Int[Array, ""], rule: AttentionRule
-) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """The first column that a query of the block sees, and the column after its last query."""
+def _first_seen(segments: Int[Array, " T"], rule: AttentionRule) -> Int[Array, " T"]:
+    """The first column that each column's query sees."""
     column = jnp.arange(segments.shape[0])
     begins = jnp.concatenate([jnp.ones(1, bool), segments[1:] != segments[:-1]])
     first = jax.lax.cummax(jnp.where(begins, column, 0))
     if rule.window:
         first = jnp.maximum(first, column - rule.window + 1)
-    first = jnp.where(segments > 0, first, column)  # What padding sees has no meaning.
-    stop = (number + 1) * BLOCK
-    return jax.lax.dynamic_slice_in_dim(first, stop - BLOCK, BLOCK).min(), stop
+    return jnp.where(segments > 0, first, column)  # What padding sees has no meaning.
 
 
 def _by_reach(
-    reach: tuple[Int[Array, ""], Int[Array, ""]],
-    tokens: int,
-    attend: Callable[[Int[Array, ""], int], tuple],
-) -> tuple:
+    first: Int[Array, " T"],
+    number: Int[Array, ""],
+    attend: Callable[[Int[Array, ""], int], tuple[Any, Any]],
+) -> tuple[Any, Any]:
     """Calls `attend` with the first column and the number of keys, the smallest that suffices."""
-    first, stop = reach
     sizes = [BLOCK]
-    while sizes[-1] < tokens:
-        sizes.append(min(2 * sizes[-1], tokens))
-    branches = [functools.partial(_from_stop, attend, size) for size in sizes]
-    which = jnp.searchsorted(jnp.asarray(sizes), stop - first)
-    return jax.lax.switch(which, branches, stop)
-
-
-def _from_stop(
-    attend: Callable[[Int[Array, ""], int], tuple], size: int, stop: Int[Array, ""]
-) -> tuple:
-    return attend(jnp.maximum(stop - size, 0), size)
+    while sizes[-1] < first.shape[0]:
+        sizes.append(min(2 * sizes[-1], first.shape[0]))
+    stop = (number + 1) * BLOCK
+    reach = stop - jax.lax.dynamic_slice_in_dim(first, stop - BLOCK, BLOCK).min()
+    branches = [lambda stop, size=size: attend(jnp.maximum(stop - size, 0), size) for size in sizes]
+    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), reach), branches, stop)
 
 
 def _visible(
@@ -257,16 +267,8 @@ def _product(form: str, a: Float[Array, "*a"], b: Float[Array, "*b"]) -> Float[A
 
 
 def _add_at(
-    totals: tuple[Float[Array, "B K T H"], Float[Array, "B K T H"]],
-    added: tuple[Float[Array, "K s H"], Float[Array, "K s H"]],
-    row: Int[Array, ""],
-    first: Int[Array, ""],
-) -> tuple[Float[Array, "B K T H"], Float[Array, "B K T H"]]:
-    """Gradients of keys and values with those of some columns of a row added in place."""
-
-    def add(total: jax.Array, part: jax.Array) -> jax.Array:
-        where = (row, 0, first, 0)
-        before = jax.lax.dynamic_slice(total, where, (1, *part.shape))
-        return jax.lax.dynamic_update_slice(total, before + part[None], where)
-
-    return add(totals[0], added[0]), add(totals[1], added[1])
+    total: Float[Array, "K T H"], part: Float[Array, "K s H"], start: Int[Array, ""]
+) -> Float[Array, "K T H"]:
+    """The total with a part added to its columns from `start` on."""
+    before = jax.lax.dynamic_slice_in_dim(total, start, part.shape[1], axis=1)
+    return jax.lax.dynamic_update_slice_in_dim(total, before + part, start, axis=1)
