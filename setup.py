@@ -1,4 +1,4 @@
-"""Installs xcot-jax: `pip install -e .`; extras are for accelerators, translation, Beam, comparisons, tests."""
+"""Installs xcot-jax: `pip install -e .`; extras are for accelerators, data making, peers, tests."""
 
 from pathlib import Path
 

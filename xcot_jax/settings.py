@@ -343,6 +343,11 @@ class ModelSettings:
     remat: str = setting(
         "none", "what the backward pass recomputes", choices=("none", "dots", "full")
     )
+    attention_kernel: str = setting(
+        "auto",
+        "form of the attention in training; auto: the fastest on the platform",
+        choices=("auto", "plain", "blocks", "splash", "cudnn"),
+    )
     lora: LoraSettings = section(LoraSettings)
 
 

@@ -130,12 +130,14 @@ def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
 
 
 def platform() -> str:
-    """What the program being traced will run on: that of the mesh in context, else JAX's default.
+    """What the program being traced will run on: "cpu", "gpu" or "tpu".
 
+    It is the platform of the mesh in context, or else of JAX's default backend.
     They differ where a program is compiled for machines that are not there.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
-    return device.platform if device is not None else jax.default_backend()
+    name = device.platform if device is not None else jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
 
+from xcot_jax.errors import InputError
 from xcot_jax.models.attention import attention
 from xcot_jax.models.attention_rule import AttentionRule, alibi_slopes
 
@@ -67,6 +69,14 @@ def reference(qkv, segments, rule=PLAIN):
         weights = np.exp(scores - scores.max())
         output[row, query, head] = weights @ v[row, same, head // group] / weights.sum()
     return output
+
+
+def equations(program):
+    """The equations of a program and of all programs inside it."""
+    for equation in program.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
 
 
 segment_rows = st.lists(st.integers(1, 9), min_size=1, max_size=4).map(
@@ -166,3 +176,21 @@ def test_a_query_sees_neither_the_future_nor_other_segments(kernel):
     for column, first in ((139, 0), (150, 140)):
         seen = np.abs(np.asarray(gradient(column)[1])).sum(axis=(0, 2, 3)) > 0
         assert np.flatnonzero(seen).tolist() == list(range(first, column + 1))
+
+
+@pytest.mark.parametrize(("kernel", "platform"), [("splash", "TPU"), ("cudnn", "GPU")])
+def test_a_kernel_of_another_platform_is_an_error(kernel, platform):
+    message = f"model.attention_kernel='{kernel}' runs on {platform}, and this is CPU"
+    with pytest.raises(InputError, match=message):
+        attend(random_qkv(0, 8, 4, 2), [[1] * 8] * 2, kernel)
+
+
+@pytest.mark.parametrize(("tokens", "blocks"), [(64, False), (300, True)])
+def test_long_rows_are_read_in_blocks_on_cpu(tokens, blocks):
+    qkv = random_qkv(0, tokens, 4, 2)
+    program = jax.make_jaxpr(lambda *qkv: attend(qkv, [[1] * tokens] * 2, "auto"))(*qkv)
+    largest = max(
+        variable.aval.size for equation in equations(program.jaxpr) for variable in equation.outvars
+    )
+    assert ("custom_vjp" in str(program)) == blocks
+    assert (largest < 4 * tokens * tokens) == blocks

@@ -37,7 +37,13 @@ def test_sizes_left_out_are_derived():
 
 
 def test_a_preset_gives_sizes_and_settings_change_them():
-    settings = ModelSettings(preset="llama2_7b", layers=2, compute_dtype="float32", remat="full")
+    settings = ModelSettings(
+        preset="llama2_7b",
+        layers=2,
+        compute_dtype="float32",
+        remat="full",
+        attention_kernel="plain",
+    )
     config = from_settings(settings, 1000)
     expected = dataclasses.replace(
         PRESETS["llama2_7b"],
@@ -46,6 +52,7 @@ def test_a_preset_gives_sizes_and_settings_change_them():
         vocab_multiple=32,
         compute_dtype="float32",
         remat="full",
+        attention_kernel="plain",
     )
     assert config == expected
 

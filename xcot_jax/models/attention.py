@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xcot_jax import sharding
+from xcot_jax.errors import InputError
 from xcot_jax.models.attention_blocks import BLOCK, blocked_attention
 from xcot_jax.models.attention_rule import AttentionRule, alibi_slopes, mask_bias
 from xcot_jax.pytree import pytree
@@ -46,12 +47,14 @@ def attention(
       kernel: "plain" builds all scores at once. The others never do, and need queries and keys to
         be the same tokens, in rows where each segment is contiguous and position grows by one from
         left to right inside it: "blocks" (any platform), "splash" (TPU), "cudnn" (GPU). "auto"
-        takes the fastest that knows the rule on the platform of the mesh in context.
+        is the fastest on the platform of the mesh in context. Where a platform's own kernel
+        does not know the rule or rows are short, "blocks" or the plain form stands in.
+
+    Raises:
+      InputError: for a kernel of another platform.
     """
-    if kernel == "auto":
-        kernel = _fastest(q, k, rule)
-    if kernel != "plain":
-        return _kernel(kernel)(q, k, v, segments=query_segments, rule=rule)
+    if chosen := _choice(kernel, q, k, rule):
+        return chosen(q, k, v, segments=query_segments, rule=rule)
     mixed = _attend(
         _by_key_head(q, k.shape[2], rule),
         k.swapaxes(1, 2),
@@ -115,35 +118,35 @@ def cached_attention(
     return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
-def _fastest(
-    q: Float[Array, "B T N H"], k: Float[Array, "B S K H"], rule: AttentionRule
-) -> AttentionKernel:
+def _choice(
+    asked: AttentionKernel,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    rule: AttentionRule,
+) -> Callable[..., jax.Array] | None:
+    """The kernel to be used; None for the plain form."""
     platform = sharding.platform()
+    own = {"splash": "tpu", "cudnn": "gpu"}.get(asked, platform)
+    if own != platform:
+        raise InputError(
+            f"model.attention_kernel={asked!r} runs on {own.upper()}, and this is "
+            f"{platform.upper()}; leave it at 'auto'"
+        )
     # The rooms of accelerators' kernels are opened only where they are used: they load slowly.
-    if platform == "tpu":
+    if platform == "tpu" and asked in ("auto", "splash"):
         from xcot_jax.models import attention_tpu
 
         if attention_tpu.supports(q.shape, k.shape, rule, q.dtype):
-            return "splash"
-    elif platform in ("gpu", "cuda"):
+            return attention_tpu.splash_attention
+    if platform == "gpu" and asked in ("auto", "cudnn"):
         from xcot_jax.models import attention_gpu
 
         if attention_gpu.supports(q.shape, k.shape, rule, q.dtype):
-            return "cudnn"
+            return attention_gpu.cudnn_attention
     # Where rows are short there is little to leave out.
-    return "blocks" if q.shape[1] == k.shape[1] and q.shape[1] > BLOCK else "plain"
-
-
-def _kernel(name: AttentionKernel) -> Callable[..., jax.Array]:
-    if name == "splash":
-        from xcot_jax.models.attention_tpu import splash_attention
-
-        return splash_attention
-    if name == "cudnn":
-        from xcot_jax.models.attention_gpu import cudnn_attention
-
-        return cudnn_attention
-    return blocked_attention
+    same = q.shape[1] == k.shape[1]
+    blocks = asked == "blocks" or (asked != "plain" and same and q.shape[1] > BLOCK)
+    return blocked_attention if blocks else None
 
 
 def _by_key_head(

@@ -52,6 +52,7 @@ def _free(settings: ModelSettings) -> dict[str, Any]:
         "vocab_multiple": settings.vocab_multiple,
         "compute_dtype": settings.compute_dtype,
         "remat": settings.remat,
+        "attention_kernel": settings.attention_kernel,
         "lora": Lora(lora.rank, lora.alpha, lora.targets) if lora.rank else None,
     }
 
