@@ -257,13 +257,13 @@ def test_gradients_are_the_adapters_share_of_the_merged_weights(decoder, batches
     trained = with_random_b(lora.trained_part(params, decoder))
     frozen = lora.frozen_part(params, decoder)
     batch = to_batch({name: jnp.asarray(value) for name, value in batches[0].rows.items()})
-    compute = jax.jit(gradients, static_argnums=(0, 4, 5))
-    terms, ours = compute(graph, trained, frozen, batch, OBJECTIVE, None)
+    compute = jax.jit(gradients, static_argnums=(0, 1, 5, 6))
+    terms, ours = compute(graph, decoder, trained, frozen, batch, OBJECTIVE, None)
     assert paths(ours) == paths(trained)
 
     merged = lora.merge(lora.join(trained, frozen), decoder)
     plain = transformer.graph(dataclasses.replace(decoder, lora=None))
-    theirs_terms, theirs = compute(plain, merged, {}, batch, OBJECTIVE, None)
+    theirs_terms, theirs = compute(plain, decoder, merged, {}, batch, OBJECTIVE, None)
     assert float(terms.loss) == pytest.approx(float(theirs_terms.loss), rel=1e-5)
     # W + s A B has the gradients s G B' and s A' G, where G is the weight's.
     for module in ("attention", "ffn"):
