@@ -52,12 +52,12 @@ def peak_flops() -> float:
     """Peak FLOP/s of all devices together: the maker's figure, or else a measured one."""
     devices = jax.devices()
     kind = kind_of(devices[0])
-    return kind.flops * len(devices) if kind else _measured_matmul_flops()
+    return kind.flops * len(devices) if kind else measured_flops()
 
 
-def _measured_matmul_flops(size: int = 1024, seconds: float = 0.3) -> float:
-    """Best rate of an fp32 matrix product on the first device; host devices share its cores."""
-    a = jax.device_put(jnp.ones((size, size), jnp.float32), jax.local_devices()[0])
+def measured_flops(size: int = 1024, seconds: float = 0.3, dtype: str = "float32") -> float:
+    """Best FLOP/s of a matrix product on the first device; host devices share its cores."""
+    a = jax.device_put(jnp.ones((size, size), dtype), jax.local_devices()[0])
     product = jax.jit(lambda x: x @ x)
     product(a).block_until_ready()
     best, end = float("inf"), time.perf_counter() + seconds

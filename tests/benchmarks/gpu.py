@@ -46,6 +46,7 @@ def run_one(name: str, directory: Path, rounds: int, *, tiny: bool) -> None:
     import jax
 
     from tests.benchmarks import gpu_cases
+    from xcot_jax import devices
 
     if name == "machine":
         if not tiny and jax.default_backend() != "gpu":
@@ -55,7 +56,8 @@ def run_one(name: str, directory: Path, rounds: int, *, tiny: bool) -> None:
                 "without one, add --tiny"
             )
         device = jax.devices()[0].device_kind
-        peak = gpu_cases.matmul_peak(256, 0.1) if tiny else gpu_cases.matmul_peak(8_192, 2.0)
+        size, seconds = (256, 0.1) if tiny else (8_192, 2.0)
+        peak = devices.measured_flops(size, seconds, "bfloat16")
         found: Any = {"device": device, "peak_flops": peak}
     else:
         model, kernel = name.split("-")

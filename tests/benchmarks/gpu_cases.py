@@ -13,7 +13,6 @@ from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tests.benchmarks import measuring
@@ -121,19 +120,6 @@ def problem_rows(case: Case, problems: Path) -> packing.Ragged:
         data = dataclasses.replace(settings.data, row_tokens=case.tokens, row_slots=case.slots)
         settings = dataclasses.replace(settings, data=data)
         return dict(next(loader.Loader(settings, loader.find_tokenizer(settings))).rows)
-
-
-def matmul_peak(size: int, seconds: float) -> float:
-    """Best FLOP/s of a bf16 matrix product on the first device."""
-    a = jnp.ones((size, size), jnp.bfloat16)
-    product = jax.jit(lambda x: x @ x)
-    product(a).block_until_ready()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        begin = time.perf_counter()
-        product(a).block_until_ready()
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best
 
 
 class Trainer:

@@ -116,7 +116,7 @@ def _product(x: Float[Array, "B T I"], weight: Float[Array, "I O"]) -> Float[Arr
     """`x W`, whose gradient in W is `x^T dy` as it stands.
 
     JAX would make it as `(dy^T x)^T`, for which XLA on CPU writes transposed copies of `dy`, the
-    larger of the two in a feed-forward layer: a sixth of a step's time.
+    larger of the two in a feed-forward layer.
     """
     return x @ weight
 
