@@ -2,16 +2,17 @@
 
 Packed segments are far shorter than their rows, so most of what causality leaves of a row's scores
 lies between segments. Each block of queries is multiplied with as many blocks of keys as reach back
-to the first one visible to it: one of a few sizes, since compiled shapes are static. The backward
-pass builds the scores of a block again from the saved normalisers (Dao et al., arXiv 2205.14135,
-section 3.1); nothing of size `[T, T]` is ever stored.
+to the first one visible to it: one of a few sizes, since compiled shapes are static. Blocks of a
+size are taken in one loop, whatever their order in the row. The backward pass builds the scores of
+a block again from the saved normalisers (Dao et al., arXiv 2205.14135, section 3.1); nothing of
+size `[T, T]` is ever stored.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,11 @@ from xcot_jax.models.attention_rule import SAVED, AttentionRule, alibi_slopes, m
 
 BLOCK = 128
 """Queries in a block, and the unit of the keys it is multiplied with; measured on CPU."""
+
+FINE_BLOCKS = 4
+"""Up to so many blocks of keys every number of them has a program; beyond, twice the one before."""
+
+_Arrays: TypeAlias = tuple[jax.Array, ...]
 
 _Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
@@ -107,28 +113,24 @@ def _row_forward(
 ) -> tuple[Float[Array, "K G T H"], Float[Array, "K G T"]]:
     """The mixtures of one row and the logs of the sums of its softmaxes."""
     slopes = jnp.asarray(alibi_slopes(q.shape[0] * q.shape[1])).reshape(q.shape[:2])
-    first = _first_seen(segments, rule)
 
-    def step(carry: tuple[()], number: Int[Array, ""]) -> tuple[tuple[()], tuple[Array, Array]]:
-        here = _block_of(q, number)
+    def step(so_far: _Arrays, number: Int[Array, ""], size: int) -> _Arrays:
+        here, first = _block_of(q, number), _first_key(number, size)
+        keys, values = (jax.lax.dynamic_slice_in_dim(x, first, size, axis=1) for x in (k, v))
+        visible, distance = _visible(segments, number, first, size, rule)
+        products = _product("kgth,ksh->kgts", here, keys)
+        scores, _ = _scores(
+            products, visible[None, None], distance[None, None], slopes[:, :, None, None], rule
+        )
+        highest = scores.max(axis=-1, keepdims=True)
+        weights = jnp.exp(scores - highest)
+        total = weights.sum(axis=-1, keepdims=True)
+        mixed = _product("kgts,ksh->kgth", weights.astype(v.dtype), values) / total
+        log_sums = (highest + jnp.log(total))[..., 0]
+        return _put(so_far[0], mixed, number), _put(so_far[1], log_sums, number)
 
-        def attend(start: Int[Array, ""], size: int) -> tuple[Array, Array]:
-            keys, values = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k, v))
-            visible, distance = _visible(segments, number, start, size, rule)
-            products = _product("kgth,ksh->kgts", here, keys)
-            scores, _ = _scores(
-                products, visible[None, None], distance[None, None], slopes[:, :, None, None], rule
-            )
-            highest = scores.max(axis=-1, keepdims=True)
-            weights = jnp.exp(scores - highest)
-            total = weights.sum(axis=-1, keepdims=True)
-            mixed = _product("kgts,ksh->kgth", weights.astype(v.dtype), values) / total
-            return mixed.astype(v.dtype), (highest + jnp.log(total))[..., 0]
-
-        return carry, _by_reach(first, number, attend)
-
-    _, blocks = jax.lax.scan(step, (), jnp.arange(q.shape[2] // BLOCK))
-    mixed, log_sums = map(_joined, blocks)
+    mixed, log_sums = jnp.zeros_like(q), jnp.zeros(q.shape[:3], jnp.float32)
+    mixed, log_sums = _over_blocks(_reach(segments, rule), step, (mixed, log_sums))
     return mixed, log_sums
 
 
@@ -144,47 +146,43 @@ def _row_backward(
 ) -> tuple[Float[Array, "K G T H"], Float[Array, "K T H"], Float[Array, "K T H"]]:
     """The gradients of one row's queries, keys and values."""
     slopes = jnp.asarray(alibi_slopes(q.shape[0] * q.shape[1])).reshape(q.shape[:2])
-    first = _first_seen(segments, rule)
     # Of each query's softmax: the sum of weights times their gradients.
     inner = (d_mixed.astype(jnp.float32) * mixed.astype(jnp.float32)).sum(axis=-1)
 
-    def step(
-        totals: tuple[Array, Array], number: Int[Array, ""]
-    ) -> tuple[tuple[Array, Array], Array]:
+    def step(so_far: _Arrays, number: Int[Array, ""], size: int) -> _Arrays:
         here, d_here = _block_of(q, number), _block_of(d_mixed, number)
         log_sum, inner_here = _block_of(log_sums, number), _block_of(inner, number)
-
-        def attend(start: Int[Array, ""], size: int) -> tuple[tuple[Array, Array], Array]:
-            keys, values = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k, v))
-            # Scores lie keys first here: two of the three gradients then need no transposed copy.
-            visible, distance = _visible(segments, number, start, size, rule)
-            products = _product("ksh,kgth->ksgt", keys, here)
-            scores, slope = _scores(
-                products,
-                visible.T[None, :, None],
-                distance.T[None, :, None],
-                slopes[:, None, :, None],
-                rule,
-            )
-            weights = jnp.exp(scores - log_sum[:, None])
-            d_values = _product("ksgt,kgth->ksh", weights.astype(v.dtype), d_here)
-            d_weights = _product("ksh,kgth->ksgt", values, d_here)
-            d_scores = weights * (d_weights - inner_here[:, None])
-            if slope is not None:
-                d_scores *= slope
-            d_scores = d_scores.astype(k.dtype)
-            d_keys = _product("ksgt,kgth->ksh", d_scores, here)
-            d_here_q = _product("ksgt,ksh->kgth", d_scores, keys).astype(q.dtype)
-            return (
-                _add_at(totals[0], d_keys, start),
-                _add_at(totals[1], d_values, start),
-            ), d_here_q
-
-        return _by_reach(first, number, attend)
+        first = _first_key(number, size)
+        keys, values = (jax.lax.dynamic_slice_in_dim(x, first, size, axis=1) for x in (k, v))
+        # Scores lie keys first here: two of the three gradients then need no transposed copy.
+        visible, distance = _visible(segments, number, first, size, rule)
+        products = _product("ksh,kgth->ksgt", keys, here)
+        scores, slope = _scores(
+            products,
+            visible.T[None, :, None],
+            distance.T[None, :, None],
+            slopes[:, None, :, None],
+            rule,
+        )
+        weights = jnp.exp(scores - log_sum[:, None])
+        d_values = _product("ksgt,kgth->ksh", weights.astype(v.dtype), d_here)
+        d_weights = _product("ksh,kgth->ksgt", values, d_here)
+        d_scores = weights * (d_weights - inner_here[:, None])
+        if slope is not None:
+            d_scores *= slope
+        d_scores = d_scores.astype(k.dtype)
+        d_keys = _product("ksgt,kgth->ksh", d_scores, here)
+        d_q = _product("ksgt,ksh->kgth", d_scores, keys)
+        return (
+            _put(so_far[0], d_q, number),
+            _add_at(so_far[1], d_keys, first),
+            _add_at(so_far[2], d_values, first),
+        )
 
     zeros = jnp.zeros(k.shape, jnp.float32)
-    (d_k, d_v), d_q = jax.lax.scan(step, (zeros, zeros), jnp.arange(q.shape[2] // BLOCK))
-    return _joined(d_q), d_k.astype(k.dtype), d_v.astype(v.dtype)
+    start = (jnp.zeros_like(q), zeros, zeros)
+    d_q, d_k, d_v = _over_blocks(_reach(segments, rule), step, start)
+    return d_q, d_k.astype(k.dtype), d_v.astype(v.dtype)
 
 
 _attend.defvjp(_forward, _backward)
@@ -194,35 +192,55 @@ def _block_of(x: Float[Array, "K G T *width"], number: Int[Array, ""]) -> jax.Ar
     return jax.lax.dynamic_slice_in_dim(x, number * BLOCK, BLOCK, axis=2)
 
 
-def _joined(blocks: Float[Array, "blocks K G t *width"]) -> Float[Array, "K G T *width"]:
-    """Blocks of queries put together to a row."""
-    x = jnp.moveaxis(blocks, 0, 2)
-    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
+def _put(
+    x: Float[Array, "K G T *width"], block: Float[Array, "K G t *width"], number: Int[Array, ""]
+) -> Float[Array, "K G T *width"]:
+    return jax.lax.dynamic_update_slice_in_dim(x, block.astype(x.dtype), number * BLOCK, axis=2)
 
 
-def _first_seen(segments: Int[Array, " T"], rule: AttentionRule) -> Int[Array, " T"]:
-    """The first column that each column's query sees."""
+def _reach(segments: Int[Array, " T"], rule: AttentionRule) -> Int[Array, " blocks"]:
+    """How many columns each block of queries sees, from its last one back to the first it needs."""
     column = jnp.arange(segments.shape[0])
     begins = jnp.concatenate([jnp.ones(1, bool), segments[1:] != segments[:-1]])
     first = jax.lax.cummax(jnp.where(begins, column, 0))
     if rule.window:
         first = jnp.maximum(first, column - rule.window + 1)
-    return jnp.where(segments > 0, first, column)  # What padding sees has no meaning.
+    first = jnp.where(segments > 0, first, column)  # What padding sees has no meaning.
+    return (jnp.arange(1, first.shape[0] // BLOCK + 1) * BLOCK) - first.reshape(-1, BLOCK).min(1)
 
 
-def _by_reach(
-    first: Int[Array, " T"],
-    number: Int[Array, ""],
-    attend: Callable[[Int[Array, ""], int], tuple[Any, Any]],
-) -> tuple[Any, Any]:
-    """Calls `attend` with the first column and the number of keys, the smallest that suffices."""
+def _over_blocks(
+    reach: Int[Array, " blocks"], step: Callable[[_Arrays, Array, int], _Arrays], start: _Arrays
+) -> _Arrays:
+    """Takes the blocks one by one, in a loop for each number of keys that they are multiplied with.
+
+    One loop that chose among sizes would hand its arrays through a conditional, which copies them.
+
+    Args:
+      reach: columns that each block sees.
+      step: from the arrays, a block's number and its number of keys to the arrays.
+      start: the arrays before the first.
+    """
+    tokens = reach.shape[0] * BLOCK
     sizes = [BLOCK]
-    while sizes[-1] < first.shape[0]:
-        sizes.append(min(2 * sizes[-1], first.shape[0]))
-    stop = (number + 1) * BLOCK
-    reach = stop - jax.lax.dynamic_slice_in_dim(first, stop - BLOCK, BLOCK).min()
-    branches = [lambda stop, size=size: attend(jnp.maximum(stop - size, 0), size) for size in sizes]
-    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), reach), branches, stop)
+    while sizes[-1] < tokens:
+        larger = sizes[-1] + BLOCK if sizes[-1] < FINE_BLOCKS * BLOCK else 2 * sizes[-1]
+        sizes.append(min(larger, tokens))
+    kind = jnp.searchsorted(jnp.asarray(sizes), reach)
+    order = jnp.argsort(kind)
+    ends = jnp.cumsum(jnp.bincount(kind, length=len(sizes)))
+    arrays, begin = start, jnp.zeros((), ends.dtype)
+    for size, end in zip(sizes, ends, strict=True):
+        arrays = jax.lax.fori_loop(
+            begin, end, lambda n, so_far, size=size: step(so_far, order[n], size), arrays
+        )
+        begin = end
+    return arrays
+
+
+def _first_key(number: Int[Array, ""], size: int) -> Int[Array, ""]:
+    """The first of the keys of a block: they end with it, but for blocks near the row's start."""
+    return jnp.maximum((number + 1) * BLOCK - size, 0)
 
 
 def _visible(
