@@ -69,9 +69,10 @@ STAGES = (
             "vs_transformers_distill": "transformers",
             "vs_transformers_memory": "transformers",
             "vs_tuned_transformers_distill": "transformers, tuned",
-            "vs_tunix_distill": "tunix",
         },
     ),
+    # By itself: all four at once would not fit into 24 GiB.
+    Stage("distill", False, {"vs_tunix_distill": "tunix"}),
     Stage("distill", True, {"vs_transformers_distill_150k": "transformers"}),
 )
 MEMORY = "vs_transformers_memory"
@@ -201,7 +202,7 @@ def main() -> None:
                     figures[figure] = ours.peak / found[peer].peak
                 elif peer in found:
                     figures[figure] = found[peer].total / ours.total
-            details[f"{stage.objective}, {vocabulary}"] = {
+            details[f"{stage.objective}, {vocabulary}, {', '.join(wanted)}"] = {
                 side: dataclasses.asdict(one) for side, one in found.items()
             }
     measuring.write(options.json, figures, details | {"examples": examples})
