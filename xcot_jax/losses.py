@@ -301,13 +301,14 @@ def _local(
             terms, d_products = evaluate(states, targets, ce_weight, kd_weight)
             if d_products is None:
                 return terms
-            d_states = jnp.einsum(
-                "ncv,dv->ncd", d_products, weights, preferred_element_type=jnp.float32
-            ).astype(states.dtype)
+            # One flat array for both products: of another shape XLA on CPU would make it twice.
+            d_flat = d_products.reshape(-1, d_products.shape[-1])
+            d_states = jnp.einsum("rv,dv->rd", d_flat, weights, preferred_element_type=jnp.float32)
+            d_states = d_states.astype(states.dtype).reshape(states.shape)
             if not train_head:
                 return (*terms, d_states, d_weights)
             d_weights_here = jnp.einsum(
-                "ncd,ncv->dv", states, d_products, preferred_element_type=jnp.float32
+                "rd,rv->dv", states.reshape(-1, width), d_flat, preferred_element_type=jnp.float32
             )
             return (*terms, d_states, d_weights + d_weights_here)
 

@@ -182,9 +182,11 @@ class FeedForward(nnx.Module):
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """The layer's output, which is yet to be added to the residual stream."""
         activation = ACTIVATIONS[self.activation]
-        if hasattr(self, "gate"):
-            return self.down(activation(self.gate(x)) * self.up(x))
-        return self.down(activation(self.up(x)))
+        if not hasattr(self, "gate"):
+            return self.down(activation(self.up(x)))
+        # The backward pass makes these again: reading what it needs would take as long.
+        gated = jax.checkpoint(lambda gate, up: activation(gate) * up, prevent_cse=False)
+        return self.down(gated(self.gate(x), self.up(x)))
 
 
 class Block(nnx.Module):
