@@ -8,7 +8,7 @@ import importlib.util
 import jax
 import pytest
 
-from xcot_jax import compiled
+from xcot_jax import compiled, tpu
 from xcot_jax.errors import InputError
 from xcot_jax.losses import Objective
 from xcot_jax.models import transformer
@@ -104,14 +104,14 @@ def test_too_much_for_a_chip_tells_how_much():
 @pytest.mark.parametrize("topology", ["v5e:3x7", "v5p:8"])
 def test_a_slice_that_is_not_built_is_refused(topology):
     with pytest.raises(InputError, match="v5p:4x4x4"):
-        compiled.topology_devices(topology)
+        tpu.topology_devices(topology)
 
 
 @needs_libtpu
-@pytest.mark.parametrize("generation", compiled.GENERATIONS)
+@pytest.mark.parametrize("generation", tpu.GENERATIONS)
 def test_every_generation_has_a_device_for_each_chip(generation):
-    row = compiled.GENERATIONS[generation]
-    assert len(compiled.topology_devices(f"{generation}:{row.example}")) == 64
+    row = tpu.GENERATIONS[generation]
+    assert len(tpu.topology_devices(f"{generation}:{row.example}")) == 64
 
 
 @needs_libtpu
@@ -123,13 +123,13 @@ def test_rows_that_do_not_divide_are_refused():
 @pytest.mark.parametrize("topology", ["", "v5e", "v9:2x2", "8x8", "v5e:8by8"])
 def test_an_unknown_name_is_answered_with_known_ones(topology):
     with pytest.raises(InputError, match="v5e:8x8"):
-        compiled.topology_devices(topology)
+        tpu.topology_devices(topology)
 
 
 def test_without_libtpu_the_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install libtpu"):
-        compiled.topology_devices("v5e:2x4")
+        tpu.topology_devices("v5e:2x4")
 
 
 @pytest.mark.parametrize(

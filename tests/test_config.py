@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from xcot_jax.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+VARIANTS = [
+    f"{path}:{variant}"
+    for path in CONFIGS
+    for variant in re.findall(r'^    "(v\d\w+-\d+)": ', path.read_text(), re.MULTILINE)
+]
 
 
 @pytest.fixture
@@ -35,6 +43,45 @@ def test_shipped_configs_load_and_reload_from_what_they_saved(path, tmp_path):
     assert settings.name != Settings().name
     config.save(settings, tmp_path / "config.json")
     assert config.load(tmp_path / "config.json") == settings
+
+
+@pytest.mark.parametrize("name", VARIANTS, ids=lambda name: name.rpartition("/")[2])
+def test_a_variant_names_its_chips_and_rows_for_each(name):
+    settings = config.load(name)
+    chips = settings.mesh.data * settings.mesh.fsdp * settings.mesh.tensor
+    assert chips == int(name.rpartition("-")[2]) // (2 if ":v5p-" in name else 1)
+    assert settings.data.batch_rows % (chips * settings.optim.accumulate) == 0
+    base = config.load(name.rpartition(":")[0])
+    changed = {key for key in config.differences(base, settings)}
+    assert changed <= {"mesh.fsdp", "mesh.tensor", "data.batch_rows", "optim.accumulate"}
+
+
+def test_variants_are_given_to_get_config_and_unknown_ones_listed(tmp_path):
+    path = tmp_path / "run.py"
+    path.write_text(
+        "VARIANTS = {'small': 4, 'large': 8}\n"
+        "def get_config(variant='small'):\n"
+        "    return {'name': variant, 'data': {'batch_rows': VARIANTS[variant]}}\n"
+    )
+    assert config.load(path).name == "small"
+    assert config.load(f"{path}:large").data.batch_rows == 8
+    assert config.load(f"{path}:large", {"data.batch_rows": "2"}).data.batch_rows == 2
+    with pytest.raises(config.ConfigError, match=r"small, large; did you mean large\?"):
+        config.load(f"{path}:larg")
+    with pytest.raises(config.ConfigError, match="no such file"):
+        config.load(f"{tmp_path}/rum.py:large")
+    path.write_text("def get_config():\n    return {'name': 'x'}\n")
+    with pytest.raises(config.ConfigError, match="has no variants"):
+        config.load(f"{path}:large")
+
+
+def test_steps_on_the_command_line_beat_the_epochs_of_the_file(file):
+    path = file({"train": {"epochs": 3.0}})
+    assert config.load(path).train.epochs == 3.0
+    given = config.load(path, {"train.steps": "7"}).train
+    assert (given.epochs, given.steps) == (0.0, 7)
+    both = config.load(path, {"train.steps": "7", "train.epochs": "2"}).train
+    assert (both.epochs, both.steps) == (2.0, 7)
 
 
 @pytest.mark.parametrize(

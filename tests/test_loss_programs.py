@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from xcot_jax import compiled, hlo, sharding
+from xcot_jax import compiled, hlo, sharding, tpu
 from xcot_jax.losses import Objective, one_pass_loss
 from xcot_jax.settings import MeshSettings
 
@@ -34,7 +34,7 @@ def devices(request):
         return jax.devices()
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed")
-    return compiled.topology_devices(request.param)
+    return tpu.topology_devices(request.param)
 
 
 @pytest.fixture(scope="module")

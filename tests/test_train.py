@@ -14,9 +14,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from xcot_jax import cli, train
+from xcot_jax import cli
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
+from xcot_jax.validation import Interrupted, Validation
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "quickstart_xcot.py"
@@ -173,11 +174,12 @@ def test_a_run_is_not_continued_when_its_dataset_changed_but_may_move(trained, d
 
 
 def test_ctrl_c_while_evaluating_saves_the_step(dataset, tmp_path, monkeypatch, capsys):
-    def interrupted(self, params, step):
+    def interrupted(self, params, step, stopping):
         os.kill(os.getpid(), signal.SIGINT)
-        return {}
+        assert stopping()
+        raise Interrupted
 
-    monkeypatch.setattr(train._Validation, "measure", interrupted)
+    monkeypatch.setattr(Validation, "measure", interrupted)
     changes = {"train__eval_every": 3, "train__checkpoint_every": 100}
     with pytest.raises(SystemExit) as stopped:
         cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
@@ -188,7 +190,7 @@ def test_ctrl_c_while_evaluating_saves_the_step(dataset, tmp_path, monkeypatch, 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(dataset, tmp_path):
     changes = {"optim__learning_rate": 1e30, "optim__clip_norm": 0, "optim__warmup_steps": 0}
-    with pytest.raises(InputError, match=r"the loss of step \d+ is nan"):
+    with pytest.raises(InputError, match=r"step \d+: the loss is .*the gradient's norm nan"):
         cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
     assert not any((tmp_path / "w" / "checkpoints").iterdir())
 

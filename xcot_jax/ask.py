@@ -6,7 +6,6 @@ import dataclasses
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from xcot_jax import sharding, weights
@@ -15,6 +14,7 @@ from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, restore
 from xcot_jax.evaluation.extraction import last_number, plain
+from xcot_jax.files import AnyPath
 from xcot_jax.languages import language
 from xcot_jax.models import hf
 from xcot_jax.prompts import Template, chosen, direct_prompt, split_preamble, translate_prompt
@@ -76,7 +76,7 @@ class Asker:
             yield "\n".join(lines)
 
 
-def trained_run(settings: Settings, workdir: Path, step: int | None = None) -> Asker:
+def trained_run(settings: Settings, workdir: AnyPath, step: int | None = None) -> Asker:
     """The model of a run.
 
     Raises:

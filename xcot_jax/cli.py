@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import shlex
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xcot_jax import __version__
+from xcot_jax import __version__, signals
+from xcot_jax.files import AnyPath, any_path
+
+_CONFIG_HELP = "config file (.py, or a saved .json); FILE.py:VARIANT takes one of its VARIANTS"
 
 Add = Callable[[argparse.ArgumentParser], None]
 
@@ -27,15 +31,21 @@ class Command:
       run: does it; gets the parsed options and the `--config.KEY=VALUE` ones, imports what it
         needs.
       configured: whether it takes settings.
+      hosts: whether several processes may run it together.
+      stops: whether SIGTERM and Ctrl-C are requests to it (`options.stop`), not its end.
     """
 
     summary: str
     arguments: Add
     run: Callable[[argparse.Namespace, list[str]], None]
     configured: bool = True
+    hosts: bool = False
+    stops: bool = False
 
 
-def _load(options: argparse.Namespace, overrides: list[str], fallback: Path | None = None) -> Any:
+def _load(
+    options: argparse.Namespace, overrides: list[str], fallback: AnyPath | None = None
+) -> Any:
     from xcot_jax import config
 
     path = options.config or fallback
@@ -105,7 +115,7 @@ def _preview(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--workdir", type=any_path, required=True, help="directory of the run")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
@@ -113,11 +123,13 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> None:
     settings = _load(options, overrides)
     from xcot_jax.train import train
 
-    train(settings, options.workdir, progress=not options.no_progress)
+    train(settings, options.workdir, progress=not options.no_progress, stop=options.stop)
 
 
 def _eval_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
+    parser.add_argument(
+        "--workdir", type=any_path, required=True, help="directory of a trained run"
+    )
     parser.add_argument("--step", type=int, help="checkpoint to evaluate; the newest by default")
 
 
@@ -133,7 +145,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
         "questions", nargs="*", metavar="QUESTION", help="what to ask; none: asks for questions"
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--workdir", type=Path, help="directory of a trained run")
+    which.add_argument("--workdir", type=any_path, help="directory of a trained run")
     which.add_argument("--model", type=Path, help="Hugging Face model directory")
     parser.add_argument("--step", type=int, help="checkpoint to ask; the newest by default")
     parser.add_argument(
@@ -145,9 +157,11 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
-    from xcot_jax import config
+    from xcot_jax import config, distributed
     from xcot_jax.errors import InputError
 
+    if not options.questions and distributed.several():
+        raise InputError("several processes have no terminal to share; give the QUESTION")
     if options.model and options.step is not None:
         raise InputError("--step is a checkpoint of a run: it goes with --workdir, not --model")
     if options.workdir:
@@ -167,11 +181,14 @@ def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
     if not options.questions:
         ask.converse(asker, translate_to)
     for answer in asker.ask(options.questions, translate_to):
-        print(answer)
+        if distributed.is_main():
+            print(answer)
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", type=Path, required=True, help="directory of a trained run")
+    parser.add_argument(
+        "--workdir", type=any_path, required=True, help="directory of a trained run"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
     parser.add_argument("--step", type=int, help="checkpoint to export; the newest by default")
     parser.add_argument(
@@ -212,6 +229,28 @@ def _report(options: argparse.Namespace, _: list[str]) -> None:
     report(options.runs, options.out)
 
 
+def _compile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--topology",
+        required=True,
+        metavar="NAME",
+        help="a TPU slice, generation and lengths: v5e:8x8, v6e:16x16, v5p:4x4x8, v4:4x4x4",
+    )
+    parser.add_argument(
+        "--search", action="store_true", help="find the most rows a chip holds, too"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
+
+
+def _compile(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides)
+    from xcot_jax.compile_check import compile_check
+
+    name = " ".join([str(options.config), *overrides])
+    if not compile_check(settings, name, options.topology, options.search, options.json):
+        raise SystemExit(1)
+
+
 def _env(_: argparse.Namespace, __: list[str]) -> None:
     from xcot_jax.environment import describe
 
@@ -221,12 +260,21 @@ def _env(_: argparse.Namespace, __: list[str]) -> None:
 COMMANDS: dict[str, Command] = {
     "prep": Command("turn problems into TFRecords of parallel groups", _prep_arguments, _prep),
     "preview": Command("show groups of a dataset", _preview_arguments, _preview, configured=False),
-    "train": Command("train a model, or continue", _train_arguments, _train),
-    "eval": Command("score a trained model on benchmarks", _eval_arguments, _eval),
-    "generate": Command("ask a model", _generate_arguments, _generate),
-    "export": Command("write a trained model for transformers", _export_arguments, _export),
+    "train": Command(
+        "train a model, or continue", _train_arguments, _train, hosts=True, stops=True
+    ),
+    "eval": Command("score a trained model on benchmarks", _eval_arguments, _eval, hosts=True),
+    "generate": Command("ask a model", _generate_arguments, _generate, hosts=True),
+    "export": Command(
+        "write a trained model for transformers", _export_arguments, _export, hosts=True
+    ),
     "report": Command(
         "compare runs: table, charts, page", _report_arguments, _report, configured=False
+    ),
+    "compile": Command(
+        "compile a step for a TPU slice: does it fit, how fast at best",
+        _compile_arguments,
+        _compile,
     ),
     "env": Command(
         "show versions, devices and what is missing", lambda _: None, _env, configured=False
@@ -254,9 +302,7 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
         parser.add_argument(
             "-h", "--help", nargs=0, action=_SettingsHelp, help="show this and every setting"
         )
-        parser.add_argument(
-            "--config", type=Path, metavar="FILE", help="config file (.py, or a saved .json)"
-        )
+        parser.add_argument("--config", type=any_path, metavar="FILE", help=_CONFIG_HELP)
         parser.epilog = "--config.KEY=VALUE changes any setting; it beats the file"
     command.arguments(parser)
     return parser
@@ -296,7 +342,19 @@ def run(arguments: Sequence[str]) -> None:
         if apart:
             hint = f"; a setting and its value are one argument: {apart[0]}=VALUE"
         parser.error(f"unknown argument {strange[0]}{hint}")
-    command.run(options, others)
+    # Signals come before all else, as imports alone take seconds.
+    with signals.Stop() if command.stops else contextlib.nullcontext() as options.stop:
+        if command.hosts:
+            from xcot_jax import distributed
+
+            distributed.initialize()
+        command.run(options, others)
+
+
+def _end_other_processes(error: BaseException, status: int) -> None:
+    """Where there are any, which would wait for this one for ever."""
+    if distributed := sys.modules.get("xcot_jax.distributed"):
+        distributed.fail(error, status)
 
 
 def main() -> None:
@@ -318,10 +376,15 @@ def main() -> None:
         if os.environ.get("XCOT_TRACEBACK"):
             raise
         print(f"xcot: error: {error}", file=sys.stderr)
+        _end_other_processes(error, 2)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("xcot: interrupted", file=sys.stderr)
+        _end_other_processes(error, 130)
         raise SystemExit(130) from None
+    except Exception as error:
+        _end_other_processes(error, 1)
+        raise
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ which tells how much it would have needed.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
-import os
 import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from xcot_jax import hlo, sharding
+from xcot_jax import hlo, hlo_traffic, sharding
 from xcot_jax.data.packing import Batch
 from xcot_jax.errors import InputError
 from xcot_jax.losses import LossSlots, Objective
@@ -28,40 +27,16 @@ from xcot_jax.models import lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.optimizer import optimizer
 from xcot_jax.settings import MeshSettings, OptimSettings
-from xcot_jax.train_step import abstract_state, make_train_step, state_shardings
+from xcot_jax.tpu import topology_devices
+from xcot_jax.train_step import TrainState, abstract_state, make_train_step, state_shardings
 
-ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    # Any: the topology's name decides. Without one libtpu warns at every start.
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+PARTS = {
+    "state.params": "parameters",
+    "state.opt_state": "optimizer state",
+    "frozen": "frozen weights",
+    "batch": "batch",
 }
-"""What libtpu has to be told where there is no TPU; read when it is loaded."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Generation:
-    """A kind of TPU.
-
-    Attributes:
-      example: a topology of 64 chips, "x" between the lengths of its sides.
-      hbm: bytes of a chip's memory that the compiler gives to programs.
-      options: what libtpu has to know beside the lengths. The two cores of a v4 chip work as one.
-    """
-
-    example: str
-    hbm: float
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-GENERATIONS: dict[str, Generation] = {
-    "v4": Generation("4x4x4", 30.75 * 2**30, {"chip_config_name": "megacore"}),
-    "v5e": Generation("8x8", 15.75 * 2**30),
-    "v5p": Generation("4x4x4", 95.73 * 2**30),
-    "v6e": Generation("8x8", 31.24 * 2**30),
-}
-"""The TPUs that can be compiled for; a topology is named "generation:lengths"."""
+"""Arguments of the step by the beginning of their names."""
 
 _UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -112,10 +87,14 @@ class CompiledProgram:
     Attributes:
       memory: of one chip.
       collectives: what chips send to one another, in the program's order.
+      parts: bytes of the arguments by the part of them, a value of `PARTS`; padded.
+      hbm_bytes: read from and written to a chip's memory in one run (`hlo_traffic`).
     """
 
     memory: CompiledMemory
     collectives: tuple[hlo.Collective, ...]
+    parts: Mapping[str, int]
+    hbm_bytes: int
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Bytes of each kind of collective in one run; kinds without any are left out."""
@@ -144,6 +123,14 @@ class CompiledStep(CompiledProgram):
         """Chips of the mesh."""
         return math.prod(self.mesh.values())
 
+    def sent_by_kind(self) -> dict[str, int]:
+        """Bytes that a chip sends in a step, by the kind of collective."""
+        totals: dict[str, int] = {}
+        for collective in self.collectives:
+            sent = collective.sent_bytes(self.chips)
+            totals[collective.kind] = totals.get(collective.kind, 0) + sent
+        return totals
+
 
 class OutOfMemoryError(InputError):
     """A program that needs more memory than a chip has.
@@ -156,46 +143,6 @@ class OutOfMemoryError(InputError):
     def __init__(self, message: str, needed: int, limit: int) -> None:
         super().__init__(message)
         self.needed, self.limit = needed, limit
-
-
-def topology_devices(topology: str) -> list[jax.Device]:
-    """The chips of a topology: they can be compiled for, and do not exist.
-
-    JAX is kept on the CPU if nothing else was asked of it: without a TPU, libtpu's client would not
-    start.
-
-    Args:
-      topology: such as "v5e:8x8", the lengths being those of the slice.
-
-    Raises:
-      InputError: if libtpu is not installed or there is no such topology.
-    """
-    generation, _, lengths = topology.partition(":")
-    known = ", ".join(f"{name}:{row.example}" for name, row in GENERATIONS.items())
-    if generation not in GENERATIONS or not re.fullmatch(r"\d+(x\d+){1,2}", lengths):
-        raise InputError(
-            f"{topology!r} is not a TPU topology; name a generation and the lengths of a slice of "
-            f"it, such as {known}"
-        )
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            f"to compile for {topology} the package libtpu is needed, but no TPU: "
-            "pip install libtpu, or pip install 'xcot-jax[tpu]'"
-        )
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not jax.config.jax_platforms:  # type: ignore[attr-defined]
-        jax.config.update("jax_platforms", "cpu")
-    options = dict(GENERATIONS[generation].options)
-    sides = [int(length) for length in lengths.split("x")]
-    if len(sides) == 3 and all(side % 4 == 0 for side in sides):
-        options["wrap"] = (True,) * 3  # Slices of whole cubes are tori.
-    try:
-        return topologies.get_topology_desc(topology, platform="tpu", **options).devices
-    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
-        raise InputError(
-            f"libtpu knows no topology {topology!r} ({error}); there are, for example, {known}"
-        ) from error
 
 
 def compile_step(
@@ -214,7 +161,7 @@ def compile_step(
     Args:
       config: the decoder.
       mesh: sizes of the mesh axes; one chip each.
-      topology: see `topology_devices`.
+      topology: see `tpu.topology_devices`.
       rows: rows of a batch over all chips.
       row: their shape.
       objective: the loss.
@@ -223,9 +170,43 @@ def compile_step(
 
     Raises:
       OutOfMemoryError: if it needs more memory than a chip has.
-      InputError: for what `topology_devices`, `sharding.make_mesh` or `make_train_step` refuse.
+      InputError: for what `tpu.topology_devices`, `sharding.make_mesh` or `make_train_step` refuse.
     """
     devices = sharding.make_mesh(mesh, topology_devices(topology))
+    step, arguments = abstract_step(
+        config,
+        devices,
+        rows=rows,
+        row=row,
+        objective=objective,
+        optim=optim,
+        frozen_dtype=frozen_dtype,
+    )
+    what = f"{topology}: the step of {rows} rows of {row.tokens} tokens"
+    program = compile_program(step.lower(*arguments), what)
+    fields = {f.name: getattr(program, f.name) for f in dataclasses.fields(program)}
+    return CompiledStep(**fields, topology=topology, mesh=dict(devices.shape), rows=rows)
+
+
+def abstract_step(
+    config: ModelConfig,
+    mesh: Mesh,
+    *,
+    rows: int,
+    row: RowShape,
+    objective: Objective,
+    optim: OptimSettings | None = None,
+    frozen_dtype: str = "bfloat16",
+) -> tuple[Any, tuple[TrainState, Any, Batch]]:
+    """The jitted training step of a run, and its arguments as shapes with shardings.
+
+    Args:
+      config, rows, row, objective, optim, frozen_dtype: see `compile_step`.
+      mesh: of devices that need not exist.
+
+    Raises:
+      InputError: if rows do not divide over the mesh.
+    """
     optim = optim or OptimSettings()
     axes, shapes = transformer.logical_axes(config), transformer.param_shapes(config)
     tx = optimizer(optim, 1_000, lora.trained_part(axes, config))
@@ -234,20 +215,25 @@ def compile_step(
         config,
         tx,
         objective,
-        devices,
+        mesh,
         rows=rows,
         accumulate=optim.accumulate,
     )
-    state = _placed(abstract_state(config, tx), state_shardings(config, tx, devices))
+    state = _placed(abstract_state(config, tx), state_shardings(config, tx, mesh))
     axes, shapes = lora.frozen_part(axes, config), lora.frozen_part(shapes, config)
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(frozen_dtype)), shapes
     )
-    frozen = _placed(shapes, sharding.tree_shardings(devices, axes, shapes))
-    lowered = step.lower(state, frozen, abstract_batch(rows, row, devices))
-    what = f"{topology}: the step of {rows} rows of {row.tokens} tokens"
-    program = compile_program(lowered, what)
-    return CompiledStep(program.memory, program.collectives, topology, dict(devices.shape), rows)
+    frozen = _placed(shapes, sharding.tree_shardings(mesh, axes, shapes))
+    return step, (state, frozen, abstract_batch(rows, row, mesh))
+
+
+def share_bytes(tree: Any) -> int:
+    """Bytes of a chip's share of arrays, by their shapes and shardings alone."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def abstract_batch(rows: int, row: RowShape, mesh: Mesh) -> Batch:
@@ -274,10 +260,15 @@ def compile_program(lowered: jax.stages.Lowered, what: str) -> CompiledProgram:
     Raises:
       OutOfMemoryError: if it needs more memory than a chip has.
     """
-    try:
-        program = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise out_of_memory(str(error), what) or error from error
+    with tempfile.TemporaryDirectory() as directory:
+        options: dict[str, str | bool] = {"xla_dump_to": directory, "xla_dump_hlo_as_text": True}
+        try:
+            program = lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            raise out_of_memory(str(error), what) or error from error
+        # `as_text` fails where work goes to sparse cores, whose operations JAX's XLA cannot read.
+        dumped = sorted(Path(directory).glob("*.after_optimizations.txt"))
+        text = hlo.parse(dumped[-1].read_text() if dumped else program.as_text() or "")
     memory: Any = program.memory_analysis()
     return CompiledProgram(
         CompiledMemory(
@@ -287,8 +278,21 @@ def compile_program(lowered: jax.stages.Lowered, what: str) -> CompiledProgram:
             program=memory.generated_code_size_in_bytes,
             peak=memory.peak_memory_in_bytes,
         ),
-        hlo.collectives(hlo.parse(program.as_text() or "")),
+        hlo.collectives(text),
+        _parts(text),
+        hlo_traffic.hbm_bytes(text),
     )
+
+
+def _parts(program: hlo.Program) -> dict[str, int]:
+    """Stored bytes of the program's arguments by their part; what has none is left out."""
+    totals = dict.fromkeys(PARTS.values(), 0)
+    for line in program.computations[program.entry]:
+        if line.opcode == "parameter":
+            part = next((p for name, p in PARTS.items() if line.op_name.startswith(name)), None)
+            if part:
+                totals[part] += sum(shape.stored_bytes for shape in line.shapes)
+    return totals
 
 
 def out_of_memory(message: str, what: str) -> OutOfMemoryError | None:

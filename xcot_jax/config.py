@@ -1,7 +1,9 @@
 """Config files and command-line overrides in, checked `Settings` out, and back to a file.
 
 A config file is Python with a `get_config()` that returns an `ml_collections.ConfigDict` of what
-differs from the defaults in `xcot_jax.settings`, or a `config.json` that an earlier run saved.
+differs from the defaults in `xcot_jax.settings`, or a `config.json` that an earlier run saved. As
+with `ml_collections.config_flags`, what follows a colon is given to `get_config`: `FILE.py:v5e-64`
+asks for the variant "v5e-64", a key of the file's table `VARIANTS`.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_collections
 
 from xcot_jax.errors import InputError
-from xcot_jax.files import write_whole
+from xcot_jax.files import AnyPath, any_path, write_whole
 from xcot_jax.settings import Settings
 
 
@@ -29,26 +32,30 @@ class ConfigError(InputError):
     """A setting that does not exist, has the wrong type, or is out of range."""
 
 
-def load(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> Settings:
+def load(path: str | AnyPath | None, overrides: Mapping[str, str] | None = None) -> Settings:
     """Reads a config file and applies overrides.
 
     Args:
-      path: a Python file with `get_config()`, or a saved `config.json`; None for the defaults.
-      overrides: dotted key -> text, as given by `--config.key=text`; they beat the file.
+      path: a Python file with `get_config()`, perhaps with ":" and a variant, or a saved
+        `config.json`; None for the defaults.
+      overrides: dotted key -> text, as given by `--config.key=text`; they beat the file. Steps
+        alone beat its epochs.
 
     Raises:
       ConfigError: naming the key, the file and the way out.
     """
     where = "the defaults" if path is None else str(path)
     flat: dict[str, Any] = {}
-    for key, value in _flatten(_read(Path(path)) if path else {}):
+    for key, value in _flatten(_read(str(path)) if path else {}):
         flat[key] = _checked(key, value, where)
     for key, text in (overrides or {}).items():
         flat[key] = _checked(key, _parse(key, text, where), f"{where}, on the command line")
+        if key == "train.steps" and "train.epochs" not in (overrides or {}):
+            flat.pop("train.epochs", None)
     return _build(Settings, flat, "")
 
 
-def save(settings: Settings, path: Path) -> None:
+def save(settings: Settings, path: AnyPath) -> None:
     """Writes the resolved settings as JSON; `load` reads them back to an equal value."""
     text = json.dumps(dataclasses.asdict(settings), indent=2, ensure_ascii=False) + "\n"
     write_whole(path, text)
@@ -89,7 +96,9 @@ def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     return {k: (old_flat[k], v) for k, v in new_flat.items() if old_flat[k] != v}
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(name: str) -> Mapping[str, Any]:
+    file, _, variant = name.partition(".py:")
+    path = any_path(f"{file}.py" if variant else name)
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
         hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
@@ -113,7 +122,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         sys.path.remove(str(path.parent))
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path}: has no get_config() that returns a ConfigDict")
-    config = module.get_config()
+    config = module.get_config(*_variant(module, path, variant))
     if isinstance(config, ml_collections.ConfigDict):
         return config.to_dict()
     if not isinstance(config, Mapping):
@@ -121,6 +130,22 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path}: get_config() returned {type(config).__name__}, not a ConfigDict"
         )
     return config
+
+
+def _variant(module: ModuleType, path: Path, variant: str) -> tuple[str, ...]:
+    """The arguments of `get_config`: the variant, if one is asked for and there is such a one."""
+    if not variant:
+        return ()
+    known = getattr(module, "VARIANTS", {})
+    if not known:
+        raise ConfigError(
+            f"{path}:{variant}: this file has no variants (VARIANTS); drop :{variant}"
+        )
+    if variant not in known:
+        near = difflib.get_close_matches(variant, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{path} has no variant {variant!r}, but {', '.join(known)}{hint}")
+    return (variant,)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the kinds of devices can do: peak rate of matrix products, and memory."""
+"""What the kinds of devices can do: peak rate of matrix products, memory, and its bandwidth."""
 
 from __future__ import annotations
 
@@ -20,26 +20,34 @@ class Kind:
     Attributes:
       flops: dense bf16 FLOP/s.
       memory: bytes.
+      bandwidth: bytes/s to and from it; 0 where no one asks.
+      links: bytes/s that a chip sends to its neighbours over all its links, and receives as well.
     """
 
     flops: float
     memory: int
+    bandwidth: float = 0.0
+    links: float = 0.0
 
 
 KINDS: dict[str, Kind] = {
-    "TPU v4": Kind(275e12, 32 * GIB),
-    "TPU v5 lite": Kind(197e12, 16 * GIB),
-    "TPU v5e": Kind(197e12, 16 * GIB),
-    "TPU v5": Kind(459e12, 95 * GIB),
-    "TPU v6 lite": Kind(918e12, 32 * GIB),
-    "TPU v6e": Kind(918e12, 32 * GIB),
+    "TPU v4": Kind(275e12, 32 * GIB, 1200e9, 300e9),
+    "TPU v5 lite": Kind(197e12, 16 * GIB, 819e9, 200e9),
+    "TPU v5e": Kind(197e12, 16 * GIB, 819e9, 200e9),
+    "TPU v5": Kind(459e12, 95 * GIB, 2765e9, 600e9),
+    "TPU v6 lite": Kind(918e12, 32 * GIB, 1638e9, 400e9),
+    "TPU v6e": Kind(918e12, 32 * GIB, 1638e9, 400e9),
     "TPU7x": Kind(2307e12, 192 * GIB),
     "NVIDIA A100": Kind(312e12, 40 * GIB),
     "NVIDIA H100": Kind(989e12, 80 * GIB),
     "NVIDIA H200": Kind(989e12, 141 * GIB),
     "NVIDIA B200": Kind(2250e12, 180 * GIB),
 }
-"""By the start of `jax.Device.device_kind`; of memory in two sizes, the smaller."""
+"""By the start of `jax.Device.device_kind`; of memory in two sizes, the smaller.
+
+TPUs by Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e), whose interconnect counts
+both directions; for the links of v4, six of 50 GB/s: Jouppi et al., arXiv 2304.01433.
+"""
 
 
 def kind_of(device: Any) -> Kind | None:

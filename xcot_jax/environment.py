@@ -40,6 +40,8 @@ def describe() -> str:
     """The listing that a bug report should begin with."""
     import jax
 
+    from xcot_jax import distributed
+
     lines = [f"xcot-jax {__version__}, Python {platform.python_version()}, {platform.platform()}"]
     lines += [f"  {name:<22}{_version(name) or 'MISSING: reinstall xcot-jax'}" for name in REQUIRED]
     lines += [
@@ -49,6 +51,9 @@ def describe() -> str:
     lines += [
         f"devices ({jax.default_backend()}, process {jax.process_index()} of {jax.process_count()})"
     ]
+    how = distributed.launched_by()
+    if how:
+        lines += [f"  one of several processes ({how}), which xcot train and eval join"]
     for device in jax.local_devices():
         stats = device.memory_stats() or {}
         memory = f", {stats['bytes_limit'] / 2**30:.1f} GiB" if "bytes_limit" in stats else ""

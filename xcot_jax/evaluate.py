@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
 
 from xcot_jax import config as config_files
-from xcot_jax import sharding, weights
+from xcot_jax import distributed, sharding, weights
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.evaluation import runner, scoring
+from xcot_jax.files import AnyPath
 from xcot_jax.generation import Generator
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
@@ -36,13 +36,18 @@ class Evaluator:
         )
 
     def generate(
-        self, params: Any, prompts: Sequence[str], *, progress: bool = False
+        self,
+        params: Any,
+        prompts: Sequence[str],
+        *,
+        progress: bool = False,
+        between: Callable[[], None] | None = None,
     ) -> list[runner.Generation]:
         """What the model says to each prompt, most likely token by most likely token."""
         ids = [self._tokenizer.prompt_ids(prompt) for prompt in prompts]
         return [
             runner.Generation(self._tokenizer.decode(g.tokens), g.truncated, len(g.tokens))
-            for g in self._generator.generate(params, ids, progress=progress)
+            for g in self._generator.generate(params, ids, progress=progress, between=between)
         ]
 
     def run(
@@ -52,8 +57,9 @@ class Evaluator:
         *,
         limit: int | None = None,
         split: str | None = None,
-        out_dir: Path | None = None,
+        out_dir: AnyPath | None = None,
         progress: bool = False,
+        between: Callable[[], None] | None = None,
     ) -> list[scoring.BenchmarkResult]:
         """Scores the benchmarks of the settings.
 
@@ -64,6 +70,7 @@ class Evaluator:
           split: split of the dataset's held-out problems, if not the settings'.
           out_dir: where generations and results are saved, if anywhere.
           progress: whether to show a bar.
+          between: called before each batch of prompts; may raise, to end the evaluation.
         """
         changes: dict[str, Any] = {}
         if limit is not None:
@@ -74,7 +81,7 @@ class Evaluator:
         settings = dataclasses.replace(self._settings, eval=asked)
         return [
             runner.evaluate(
-                lambda prompts: self.generate(params, prompts, progress=progress),
+                lambda prompts: self.generate(params, prompts, progress=progress, between=between),
                 settings,
                 benchmark,
                 step=step,
@@ -85,7 +92,7 @@ class Evaluator:
 
 
 def restore(
-    settings: Settings, workdir: Path, step: int | None = None
+    settings: Settings, workdir: AnyPath, step: int | None = None
 ) -> tuple[Evaluator, Any, int]:
     """Reads a trained run, to ask it.
 
@@ -108,8 +115,8 @@ def restore(
     return Evaluator(settings, config, mesh, tokenizer), params, step
 
 
-def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) -> None:
-    """Scores a checkpoint on the benchmarks of the settings and prints the table.
+def evaluate_run(settings: Settings, workdir: AnyPath, *, step: int | None = None) -> None:
+    """Scores a checkpoint on the benchmarks of the settings and prints the table, in process 0.
 
     Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation, and the settings
     used.
@@ -119,7 +126,10 @@ def evaluate_run(settings: Settings, workdir: Path, *, step: int | None = None) 
     """
     evaluator, params, step = restore(settings, workdir, step)
     out_dir = workdir / "eval"
-    results = evaluator.run(params, step, out_dir=out_dir, progress=True)
+    main = distributed.is_main()
+    results = evaluator.run(params, step, out_dir=out_dir, progress=main)
+    if not main:
+        return
     config_files.save(settings, out_dir / "config.json")
     for result in results:
         print(f"\n{result.name}, seed {result.seed}, step {step}: {result.benchmark}")

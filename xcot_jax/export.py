@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xcot_jax import sharding, weights
+from xcot_jax import distributed, sharding, weights
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.data.tokenizer_export import save_for_transformers
 from xcot_jax.errors import InputError
-from xcot_jax.files import whole_directory
+from xcot_jax.files import AnyPath, whole_directory
 from xcot_jax.models import families, hf, peft
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.tensor_writer import write_tensors
@@ -21,7 +21,7 @@ from xcot_jax.settings import Settings
 
 def export(
     settings: Settings,
-    workdir: Path,
+    workdir: AnyPath,
     out: Path,
     *,
     dtype: str = "bfloat16",
@@ -31,7 +31,8 @@ def export(
     """Writes a checkpoint of a run so that transformers, vLLM or peft load it.
 
     `out` holds weights, `config.json`, `generation_config.json` and the tokenizer's files, and is
-    there whole or not at all. The host holds one parameter's tensor at a time.
+    there whole or not at all. The host holds one parameter's tensor at a time. Of several
+    processes, which all have a part of the weights, the first writes.
 
     Args:
       settings: of the run.
@@ -58,6 +59,11 @@ def export(
     config = weights.model_config(settings, tokenizer, workdir)
     mesh = sharding.make_mesh(settings.mesh)
     params, step = weights.trained(settings, config, mesh, workdir, step)
+    if not distributed.is_main():
+        parts = peft.tensors(params, config) if adapter else hf.tensors(params, config, dtype)
+        for _ in parts:  # Each is gathered from all processes.
+            pass
+        return
     with whole_directory(out) as directory:
         if adapter:
             peft.save(directory, params, config, settings.model.init_from)

@@ -8,17 +8,36 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
+
+from etils import epath
 
 from xcot_jax.errors import InputError
 
+AnyPath: TypeAlias = Path | epath.Path
+"""A path of this machine, or of object storage, which has the same methods."""
 
-def write_whole(path: Path, content: str | bytes) -> None:
+
+def any_path(name: str) -> AnyPath:
+    """The path of a name such as runs/xcot or gs://bucket/runs/xcot."""
+    return epath.Path(name) if "://" in name else Path(name)
+
+
+def is_remote(path: AnyPath) -> bool:
+    """Whether a path is one of object storage: what appears there is whole, and never changes."""
+    return "://" in os.fspath(path)
+
+
+def write_whole(path: AnyPath, content: str | bytes) -> None:
     """Writes a file under a temporary name beside it and renames it.
 
     Text is UTF-8; a lone surrogate, as a byte-level tokenizer may decode to, becomes its escape.
     """
     if isinstance(content, str):
         content = content.encode("utf-8", errors="backslashreplace")
+    if is_remote(path):
+        path.write_bytes(content)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)

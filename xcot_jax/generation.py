@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 from tqdm import tqdm
@@ -104,6 +103,7 @@ class Generator:
         prompts: Sequence[Sequence[int]],
         *,
         progress: bool = False,
+        between: Callable[[], None] | None = None,
     ) -> list[Generation]:
         """Continues every prompt.
 
@@ -111,6 +111,7 @@ class Generator:
           params: the weights, on the generator's mesh.
           prompts: token ids, of any lengths.
           progress: whether to show a bar with tokens a second.
+          between: called before each batch; may raise, to end it all.
 
         Returns:
           one generation a prompt, in the order of the prompts.
@@ -130,6 +131,8 @@ class Generator:
         started, produced = time.monotonic(), 0
         with tqdm(total=len(prompts), unit=" prompts", disable=not progress) as bar:
             for batch in self._batches(prompts):
+                if between is not None:
+                    between()
                 answers = self._continue(params, [prompts[number] for number in batch])
                 for number, answer in zip(batch, answers, strict=True):
                     results[number] = answer
@@ -160,23 +163,22 @@ class Generator:
             room = np.minimum(room, self._max_length - lengths).astype(np.int32)
         # Rows that only fill the batch have no length and no room: they are done from the start.
         room[len(prompts) :] = 0
-        tokens, lengths, room = jax.device_put(
-            (tokens, lengths, room), sharding.batch_sharding(self._mesh)
-        )
+        place = sharding.batch_sharding(self._mesh)
+        inputs = [sharding.from_hosts(x, place) for x in (tokens, lengths, room)]
         with jax.set_mesh(self._mesh):
             capacity = _round_up(width + 1, _CACHE_STEP)
-            state = self._prefill(params, tokens, lengths, room, capacity=capacity)
+            state = self._prefill(params, *inputs, capacity=capacity)
             first = jnp.int32(width)
             while True:
-                state, finished = self._decode(params, state, lengths, room, first)
+                state, finished = self._decode(params, state, *inputs[1:], first)
                 if finished:
                     break
                 capacity += _CACHE_STEP
                 state = dataclasses.replace(state, cache=self._grow(state.cache, capacity))
-        output = multihost_utils.process_allgather(state.output, tiled=True)
+        output = sharding.on_host(state.output)
         return [
             self._generation(output[row], min(self._max_new, int(limit)))
-            for row, limit in enumerate(np.asarray(room)[: len(prompts)])
+            for row, limit in enumerate(room[: len(prompts)])
         ]
 
     def _generation(self, output: np.ndarray, limit: int) -> Generation:

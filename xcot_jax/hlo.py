@@ -28,7 +28,7 @@ _FUSED_SCATTER = "all-reduce-scatter"
 """How the TPU compiler names a fusion of an all-reduce with the slice that a device keeps of it."""
 
 _ELEMENT_BITS = re.compile(r"(?:s|u|f|bf|c)(\d+)")
-_ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\]")
+_ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\](?:\{([^}]*)\})?")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _NOTE = re.compile(r"/\*.*?\*/")
@@ -36,10 +36,18 @@ _NOTE = re.compile(r"/\*.*?\*/")
 
 @dataclasses.dataclass(frozen=True)
 class ArrayShape:
-    """An array in a program of one device: its element type and sizes."""
+    """An array in a program of one device.
+
+    Attributes:
+      dtype: its element type.
+      sizes: its sizes.
+      layout: how it lies in memory, such as "1,0:T(8,128)(2,1)S(1)": axes from the most minor,
+        tiles, and the memory if it is another than the device's main one. Not compared.
+    """
 
     dtype: str
     sizes: tuple[int, ...]
+    layout: str = dataclasses.field(default="", compare=False)
 
     @property
     def elements(self) -> int:
@@ -53,6 +61,24 @@ class ArrayShape:
             return self.elements
         bits = _ELEMENT_BITS.match(self.dtype)
         return -(-self.elements * int(bits[1]) // 8) if bits else 0
+
+    @property
+    def in_hbm(self) -> bool:
+        """Whether it lies in the device's main memory."""
+        return not re.search(r"S\([1-9]\d*\)", self.layout)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size with the padding of tiles: axes, from the most minor, fill whole ones."""
+        order = [int(axis) for axis in re.findall(r"\d+", self.layout.partition(":")[0])]
+        tile = re.search(r"T\(([\d,]+)\)", self.layout)
+        if not tile or len(order) != len(self.sizes) or not self.elements:
+            return self.bytes
+        sizes = [self.sizes[axis] for axis in order]
+        for axis, length in enumerate(int(n) for n in reversed(tile[1].split(","))):
+            if axis < len(sizes):
+                sizes[axis] = -(-sizes[axis] // length) * length
+        return dataclasses.replace(self, sizes=tuple(sizes), layout="").bytes
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.sizes))}]"
@@ -147,6 +173,20 @@ class Collective:
         """Bytes of all its executions in one run of the program."""
         return self.bytes * self.trips
 
+    def sent_bytes(self, devices: int) -> int:
+        """Bytes that a device sends in one run of the program, if it sends no more than it must.
+
+        Of n devices that exchange, one has a share of 1/n of what a gather makes or a scatter
+        takes, and gets the other shares; an all-reduce is a scatter and a gather.
+
+        Args:
+          devices: of the program, which form one group where the program names none.
+        """
+        if self.kind in ("collective-permute", "collective-broadcast"):
+            return self.total_bytes
+        size = self.group_size or devices
+        return (2 if self.kind == "all-reduce" else 1) * self.total_bytes * (size - 1) // size
+
 
 def parse(text: str) -> Program:
     """Reads the text of a compiled program.
@@ -161,7 +201,7 @@ def parse(text: str) -> Program:
         if header := _HEADER.match(line):
             name, lines = header[2], []
             entry = name if header[1] else entry
-        elif line == "}":
+        elif line.startswith("}"):
             computations[name] = tuple(map(_instruction, lines))
         elif _INSTRUCTION.match(line):
             lines.append(line)
@@ -209,8 +249,8 @@ def _end(line: str, start: int, mark: str) -> int:
 
 def _shapes(text: str) -> tuple[ArrayShape, ...]:
     return tuple(
-        ArrayShape(dtype, tuple(int(size.lstrip("<=")) for size in sizes.split(",") if size))
-        for dtype, sizes in _ARRAY.findall(text)
+        ArrayShape(dtype, tuple(int(n.lstrip("<=")) for n in sizes.split(",") if n), layout)
+        for dtype, sizes, layout in _ARRAY.findall(text)
     )
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import tensorboardX
 import tqdm
 
+from xcot_jax import distributed
 from xcot_jax.data import packing
+from xcot_jax.data.loader import HostBatch
 from xcot_jax.devices import peak_flops
-from xcot_jax.files import write_whole
+from xcot_jax.files import AnyPath, is_remote, write_whole
 from xcot_jax.languages import CODES
 from xcot_jax.models import counting
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.train_step import StepMetrics
+
+_WRITE_SECONDS = 30
+"""Between two writings of `metrics.jsonl` to object storage."""
 
 
 def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:
@@ -39,19 +45,20 @@ class Throughput:
     waited: float = 0.0
     since: float = dataclasses.field(default_factory=time.perf_counter)
 
-    def add(self, rows: packing.Ragged, config: ModelConfig, waited: float) -> None:
-        """Counts one host's share of a step, and the seconds its input took to come."""
-        self.tokens += int((rows["segment_ids"] > 0).sum())
-        self.flops += training_flops(rows, config)
+    def add(self, batch: HostBatch, config: ModelConfig, waited: float) -> None:
+        """Counts a step, as if all hosts' rows were like these, and the seconds its input took."""
+        share = len(batch.numbers) / batch.total
+        self.tokens += int((batch.rows["segment_ids"] > 0).sum() / share)
+        self.flops += int(training_flops(batch.rows, config) / share)
         self.waited += waited
 
     def read(self) -> dict[str, float]:
         """Rates over all hosts since the last reading, which starts anew."""
         now = time.perf_counter()
-        seconds, hosts = max(now - self.since, 1e-9), jax.process_count()
+        seconds = max(now - self.since, 1e-9)
         rates = {
-            "tokens_per_s": self.tokens * hosts / seconds,
-            "mfu": self.flops * hosts / seconds / peak_flops(),
+            "tokens_per_s": self.tokens / seconds,
+            "mfu": self.flops / seconds / peak_flops(),
             "input_wait": self.waited / seconds,
         }
         self.tokens, self.flops, self.waited, self.since = 0, 0, 0.0, now
@@ -100,18 +107,24 @@ class MetricsWriter:
     its last checkpoint, are removed, as those steps are done again.
     """
 
-    def __init__(self, workdir: Path, *, start: int, steps: int, progress: bool = True):
+    def __init__(self, workdir: AnyPath, *, start: int, steps: int, progress: bool = True):
         self._first = jax.process_index() == 0
         if not self._first:
             return
         path = workdir / "metrics.jsonl"
+        kept = ""
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            write_whole(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-        )
+            lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            kept = "".join(line + "\n" for line in lines)
+            write_whole(path, kept)
+        if is_remote(path):
+            self._file: Any = _Object(path, kept)
+            self._board = None  # TensorBoard's events grow by the record, and objects do not.
+        else:
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+            self._board = tensorboardX.SummaryWriter(
+                str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+            )
         self._bar = tqdm.tqdm(
             total=steps,
             initial=start,
@@ -126,8 +139,9 @@ class MetricsWriter:
         if not self._first:
             return
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, step)
+        if self._board:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
         names = [name for name in ("loss", "ce", "kl") if name in scalars]
         shown: dict[str, float | str] = {name: scalars[name] for name in names}
         if "tokens_per_s" in scalars:
@@ -140,12 +154,38 @@ class MetricsWriter:
         if self._first:
             self._bar.update()
 
+    def say(self, text: str) -> None:
+        """Prints a line beside the progress bar."""
+        tqdm.tqdm.write(text, file=sys.stderr)
+
     def close(self) -> None:
         """Flushes everything."""
         if self._first:
             self._bar.close()
             self._file.close()
-            self._board.close()
+            if self._board:
+                self._board.close()
+
+
+class _Object:
+    """A text that grows, in object storage, where it is written anew each time, so not too often.
+
+    What a killed process had not written yet is lost.
+    """
+
+    def __init__(self, path: AnyPath, text: str):
+        self._path, self._text, self._written = path, text, time.monotonic()
+
+    def write(self, text: str) -> None:
+        self._text += text
+        if time.monotonic() > self._written + _WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        write_whole(self._path, self._text)
+        self._written = time.monotonic()
+
+    close = flush
 
 
 def _step(line: str) -> float:
@@ -153,3 +193,14 @@ def _step(line: str) -> float:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):  # Cut off by a kill.
         return float("inf")
+
+
+def evaluated(workdir: AnyPath, step: int) -> bool:
+    """Whether `metrics.jsonl` has an evaluation after a step; all processes ask together."""
+    path = workdir / "metrics.jsonl"
+    found = False
+    if distributed.is_main() and path.exists():
+        rows = [json.loads(line) for line in path.read_text().splitlines() if _step(line) == step]
+        names = [name for row in rows for name in row]
+        found = any(name.startswith(("validation/", "eval/")) for name in names)
+    return distributed.any_process(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ from xcot_jax.settings import OptimSettings
 
 def schedule(settings: OptimSettings, steps: int) -> optax.Schedule:
     """Linear warm-up from 0 to the peak, then cosine decay to `final_fraction` of it at `steps`."""
-    warmup = min(settings.warmup_steps, steps)
+    fraction = settings.warmup_fraction
+    warmup = math.ceil(fraction * steps) if fraction else min(settings.warmup_steps, steps)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else settings.learning_rate,
         peak_value=settings.learning_rate,

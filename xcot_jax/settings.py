@@ -291,7 +291,13 @@ class DataSettings:
     row_tokens: int = setting(512, "tokens in a packed row (T)", low=8)
     row_slots: int = setting(256, "loss slots in a packed row (S)", low=4)
     batch_rows: int = setting(16, "rows in a global batch (B), all microbatches together", low=1)
-    packing_bins: int = setting(64, "rows filled side by side while packing, on each host", low=1)
+    streams: int = setting(
+        0,
+        "parts the records are dealt out to, which hosts read and pack apart; a divisor of "
+        "batch_rows, best a multiple of the number of hosts; 0: one for every four rows",
+        low=0,
+    )
+    packing_bins: int = setting(64, "rows filled side by side while packing, in all streams", low=1)
     overlong: str = setting(
         "drop", "groups longer than a row: count and leave out, or stop", choices=("drop", "error")
     )
@@ -377,6 +383,12 @@ class OptimSettings:
 
     learning_rate: float = setting(3e-4, "peak learning rate", low=0)
     warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
+    warmup_fraction: float = setting(
+        0.0,
+        "warm-up as a share of all steps, in place of optim.warmup_steps; 0: that",
+        low=0,
+        high=1,
+    )
     final_fraction: float = setting(0.1, "share of the peak left at the end", low=0, high=1)
     weight_decay: float = setting(0.1, "decoupled decay of matrices", low=0)
     b1: float = setting(0.9, "first moment decay", low=0, high=0.99999)
@@ -390,12 +402,28 @@ class OptimSettings:
 class TrainSettings:
     """The training loop."""
 
-    steps: int = setting(1000, "optimizer steps", low=1)
+    steps: int = setting(1000, "optimizer steps, unless train.epochs is set", low=1)
+    epochs: float = setting(
+        0.0,
+        "passes over the records, in place of train.steps; how many steps that is, is told by the "
+        "lengths of up to 2,048 of them, before the first step; 0: train.steps",
+        low=0,
+    )
     log_every: int = setting(10, "steps between lines of metrics", low=1)
     checkpoint_every: int = setting(
         200, "steps between checkpoints; the last step is always saved", low=1
     )
-    keep_checkpoints: int = setting(2, "newest checkpoints kept", low=1)
+    keep_checkpoints: int = setting(
+        2, "newest checkpoints kept; with 1 there is none to fall back on if it is damaged", low=1
+    )
+    skip_nonfinite: bool = setting(
+        False,
+        "whether a step whose loss or gradient is not finite is left out and counted; else the run "
+        "stops there",
+    )
+    nonfinite_limit: int = setting(
+        10, "such steps in a row that stop the run even so (train.skip_nonfinite)", low=1
+    )
     eval_every: int = setting(0, "steps between evaluations in the loop; 0: none", low=0)
     eval_batches: int = setting(8, "batches of the validation split measured in the loop", low=0)
     eval_limit: int = setting(

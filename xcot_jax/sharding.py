@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from xcot_jax.errors import InputError
@@ -143,6 +145,24 @@ def platform() -> str:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows spread over the data and fsdp axes; everything else whole."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def held_rows(where: NamedSharding, rows: int) -> list[int]:
+    """Which rows of a batch of so many the devices of this process hold, in ascending order."""
+    parts = where.addressable_devices_indices_map((rows,)).values()
+    return sorted({row for part in parts if part for row in range(*part[0].indices(rows))})
+
+
+def from_hosts(x: np.ndarray, where: NamedSharding) -> jax.Array:
+    """An array on the mesh from the same whole array in every process."""
+    return jax.make_array_from_callback(x.shape, where, lambda part: x[part])
+
+
+def on_host(x: jax.Array) -> np.ndarray:
+    """A whole array, in every process; they all call it, in the same order."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

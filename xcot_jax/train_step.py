@@ -32,11 +32,14 @@ class TrainState:
       step: optimizer steps done, an integer scalar.
       params: nested dict of what is trained: fp32 master weights, or adapters.
       opt_state: optax state.
+      skipped: steps that changed neither, as their loss or gradient was not finite; an integer
+        scalar.
     """
 
     step: Any
     params: Any
     opt_state: Any
+    skipped: Any
 
 
 @pytree
@@ -71,15 +74,17 @@ def create_state(
     """The state before the first step, its optimizer moments in the shards of their parameters."""
     shardings = state_shardings(config, tx, mesh)
     opt_state = jax.jit(tx.init, out_shardings=shardings.opt_state)(params)
-    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
-    return TrainState(step, params, opt_state)
+    step, skipped = jax.device_put(
+        (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), (shardings.step, shardings.skipped)
+    )
+    return TrainState(step, params, opt_state, skipped)
 
 
 def abstract_state(config: ModelConfig, tx: optax.GradientTransformation) -> TrainState:
     """The state with shapes in place of arrays."""
     shapes = lora.trained_part(transformer.param_shapes(config), config)
     step = jax.ShapeDtypeStruct((), jnp.int32)
-    return TrainState(step, shapes, jax.eval_shape(tx.init, shapes))
+    return TrainState(step, shapes, jax.eval_shape(tx.init, shapes), step)
 
 
 def state_shardings(
@@ -97,7 +102,7 @@ def state_shardings(
         params,
         transform_non_params=lambda _: everywhere,
     )
-    return TrainState(everywhere, params, opt_state)
+    return TrainState(everywhere, params, opt_state, everywhere)
 
 
 def loss_terms(
@@ -199,6 +204,8 @@ def make_train_step(
 ) -> StepFunction:
     """Compiles on first use to one program for the whole mesh; the given state is consumed.
 
+    Where the loss or the gradient is not finite, the step only counts: weights and moments stay.
+
     Raises:
       InputError: if rows do not divide by microbatches and devices.
     """
@@ -217,7 +224,15 @@ def make_train_step(
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = measure(batch, terms, optax.tree.norm(gradient))
-        return TrainState(state.step + 1, params, opt_state), metrics
+        finite = jnp.isfinite(metrics.loss) & jnp.isfinite(metrics.gradient_norm)
+        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+        state = TrainState(
+            state.step + 1,
+            keep(params, state.params),
+            keep(opt_state, state.opt_state),
+            state.skipped + (~finite).astype(jnp.int32),
+        )
+        return state, metrics
 
     where = state_shardings(config, tx, mesh)
     shapes = lora.frozen_part(transformer.param_shapes(config), config)

@@ -15,7 +15,7 @@ from xcot_jax import sharding
 from xcot_jax.checkpoint import Checkpoints, has_checkpoint
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.errors import InputError
-from xcot_jax.files import write_whole
+from xcot_jax.files import AnyPath, write_whole
 from xcot_jax.models import hf, lora, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.families import from_hf
@@ -33,7 +33,7 @@ _READ_ANYHOW = ("model.init_from", "model.remat", "model.compute_dtype", "model.
 
 
 def model_config(
-    settings: Settings, tokenizer: Tokenizer, workdir: Path | None = None
+    settings: Settings, tokenizer: Tokenizer, workdir: AnyPath | None = None
 ) -> ModelConfig:
     """The decoder of a run.
 
@@ -53,7 +53,7 @@ def base_directory(settings: Settings) -> Path:
     return Path(settings.model.init_from).expanduser()
 
 
-def base_config(settings: Settings, workdir: Path | None = None) -> dict[str, Any] | None:
+def base_config(settings: Settings, workdir: AnyPath | None = None) -> dict[str, Any] | None:
     """The `config.json` of the checkpoint a run begins with, if it does with one.
 
     Args:
@@ -74,13 +74,13 @@ def base_config(settings: Settings, workdir: Path | None = None) -> dict[str, An
     return found
 
 
-def keep_base_config(settings: Settings, workdir: Path) -> None:
+def keep_base_config(settings: Settings, workdir: AnyPath) -> None:
     """Notes in a working directory what the run needs of the checkpoint it begins with."""
     if (found := base_config(settings, workdir)) is not None:
         write_whole(workdir / BASE_CONFIG, json.dumps(found, indent=2) + "\n")
 
 
-def check_inputs(settings: Settings, workdir: Path, found: Mapping[str, str]) -> None:
+def check_inputs(settings: Settings, workdir: AnyPath, found: Mapping[str, str]) -> None:
     """Refuses to go on with a run beside other inputs than it was trained with.
 
     Args:
@@ -107,7 +107,7 @@ def check_inputs(settings: Settings, workdir: Path, found: Mapping[str, str]) ->
             )
 
 
-def check_run(settings: Settings, workdir: Path, tokenizer: Tokenizer) -> None:
+def check_run(settings: Settings, workdir: AnyPath, tokenizer: Tokenizer) -> None:
     """Refuses to read a run with a model or a tokenizer that are not its own.
 
     Raises:
@@ -164,7 +164,7 @@ def frozen(settings: Settings, config: ModelConfig, mesh: Mesh) -> transformer.P
 
 
 def trained(
-    settings: Settings, config: ModelConfig, mesh: Mesh, workdir: Path, step: int | None = None
+    settings: Settings, config: ModelConfig, mesh: Mesh, workdir: AnyPath, step: int | None = None
 ) -> tuple[transformer.Params, int]:
     """All weights of a checkpoint of the run, with adapters beside what they were trained on.
 

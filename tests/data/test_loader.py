@@ -11,12 +11,19 @@ import pytest
 
 from tests.chat_models import CHATML, save
 from tests.corpus import group
+from xcot_jax import sharding
 from xcot_jax.data.dataset import write_dataset
-from xcot_jax.data.loader import Loader, evaluation_batches, find_tokenizer, fingerprints
+from xcot_jax.data.loader import (
+    Loader,
+    evaluation_batches,
+    find_tokenizer,
+    fingerprints,
+    stream_count,
+)
 from xcot_jax.data.packing import NO_LANGUAGE
 from xcot_jax.data.tfrecord import CorruptRecordError
 from xcot_jax.errors import InputError
-from xcot_jax.settings import DataSettings, Settings
+from xcot_jax.settings import DataSettings, MeshSettings, Settings
 
 DATA = DataSettings(row_tokens=224, row_slots=80, batch_rows=4, packing_bins=8, students=2)
 SETTINGS = Settings(data=DATA)
@@ -58,7 +65,7 @@ def test_resume_continues_with_the_very_next_batch(tokenizer, stop):
     resumed.restore(state)
     for a, b in zip(whole[stop:], take(resumed, 20 - stop), strict=True):
         assert same(a, b)
-        assert a.fingerprint == b.fingerprint
+        assert a.fingerprint() == b.fingerprint()
     assert len(json.dumps(state)) < 1000
 
 
@@ -72,26 +79,83 @@ def test_an_epoch_shows_every_group_once_in_an_order_of_its_own(tokenizer):
     assert not np.array_equal(first, second)
 
 
-def test_hosts_share_no_group_within_an_epoch(tokenizer):
-    data = dataclasses.replace(DATA, batch_rows=3, packing_bins=1)
-    settings = dataclasses.replace(SETTINGS, data=data)
-    hosts = [
-        take(loader(tokenizer, settings, process_index=i, process_count=3), 30) for i in range(3)
-    ]
-    assert all(batch.rows["tokens"].shape == (1, 224) for batches in hosts for batch in batches)
-    # 40 groups do not divide by 3 hosts: the first has one more in each epoch, and none stops.
-    epoch = [
-        records(batches)[:length].tolist()
-        for batches, length in zip(hosts, (14, 13, 13), strict=True)
-    ]
-    assert sorted(itertools.chain.from_iterable(epoch)) == list(range(40))
+def with_data(**changes):
+    return dataclasses.replace(SETTINGS, data=dataclasses.replace(DATA, **changes))
 
 
-def test_rows_that_do_not_divide_by_hosts_and_too_few_groups_are_errors(tokenizer):
-    with pytest.raises(InputError, match="data.batch_rows=4 does not divide by 3"):
-        loader(tokenizer, process_count=3)
-    with pytest.raises(InputError, match="1 training groups for 2 hosts"):
-        loader(tokenizer, groups=GROUPS[:1], process_count=2)
+STREAMS = with_data(batch_rows=12, streams=4)
+
+
+@pytest.mark.parametrize("hosts", [[range(6), range(6, 12)], [range(0, 12, 2), range(1, 12, 2)]])
+def test_hosts_together_make_the_batches_of_one(tokenizer, hosts):
+    whole = take(loader(tokenizer, STREAMS), 8)
+    parts = [take(loader(tokenizer, STREAMS, numbers=numbers), 8) for numbers in hosts]
+    for batch, *own in zip(whole, *parts, strict=True):
+        for part, numbers in zip(own, hosts, strict=True):
+            for name, rows in part.rows.items():
+                assert np.array_equal(rows, batch.rows[name][list(numbers)])
+
+
+def test_a_host_reads_the_records_of_its_own_streams_alone(tokenizer):
+    read = set()
+
+    class Noted(list):
+        def __getitem__(self, index):
+            read.add(index)
+            return super().__getitem__(index)
+
+    groups = [group(n, students=2) for n in range(400)]
+    settings = with_data(batch_rows=12, streams=4, packing_bins=1, prefetch=1)
+    next(loader(tokenizer, settings, Noted(groups), numbers=range(3)))
+    assert 10 < len(read) <= 100
+
+
+@pytest.mark.parametrize("after", [[range(12)], [range(3 * n, 3 * n + 3) for n in range(4)]])
+def test_other_numbers_of_hosts_continue_in_the_same_order(tokenizer, after):
+    whole = take(loader(tokenizer, STREAMS), 16)
+    hosts = [take(loader(tokenizer, STREAMS, numbers=range(n, n + 6)), 9)[-1] for n in (0, 6)]
+    state = json.loads(json.dumps(hosts[0].state | hosts[1].state))
+    for numbers in after:
+        resumed = loader(tokenizer, STREAMS, numbers=numbers)
+        resumed.restore(state)
+        for batch, part in zip(whole[9:], take(resumed, 7), strict=True):
+            assert np.array_equal(part.rows["tokens"], batch.rows["tokens"][list(numbers)])
+    with pytest.raises(InputError, match="no state of input stream 2"):
+        loader(tokenizer, STREAMS).restore(hosts[0].state)
+
+
+@pytest.mark.parametrize("streams", [1, 3, 8])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_no_group_is_dropped_or_doubled_where_groups_do_not_divide(tokenizer, streams, count):
+    settings = with_data(batch_rows=24, streams=streams, packing_bins=1)
+    batches = take(loader(tokenizer, settings, GROUPS[:count]), 12)
+    rows = 24 // streams
+    by_stream = [
+        [n for b in batches for n in b.rows["records"][s * rows : (s + 1) * rows].flat if n >= 0]
+        for s in range(streams)
+    ]
+    # The streams hold the endless sequence of epochs in turn; two epochs of it are complete here.
+    sequence = [by_stream[i % streams][i // streams] for i in range(2 * count)]
+    assert sorted(sequence[:count]) == sorted(sequence[count:]) == list(range(count))
+
+
+def test_every_four_rows_have_a_stream_and_rows_divide_by_streams(tokenizer):
+    counts = [stream_count(dataclasses.replace(DATA, batch_rows=n)) for n in (1, 2, 6, 8, 10, 64)]
+    assert counts == [1, 1, 1, 2, 2, 16]
+    with pytest.raises(InputError, match="data.batch_rows=4 does not divide by data.streams=3"):
+        loader(tokenizer, with_data(streams=3))
+    with pytest.raises(InputError, match="no groups"):
+        loader(tokenizer, groups=[])
+
+
+def test_rows_reach_the_devices_that_hold_them(tokenizer):
+    mesh = sharding.make_mesh(MeshSettings(data=2, fsdp=2, tensor=2))
+    where = sharding.batch_sharding(mesh)
+    assert sharding.held_rows(where, 12) == list(range(12))
+    batch = next(loader(tokenizer, STREAMS))
+    placed = batch.place(where)
+    assert np.array_equal(placed.tokens, batch.rows["tokens"])
+    assert {shard.data.shape[0] for shard in placed.tokens.addressable_shards} == {3}
 
 
 def test_groups_longer_than_a_row_are_counted_or_an_error(tokenizer):

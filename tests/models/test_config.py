@@ -103,7 +103,13 @@ def test_a_checkpoint_gives_sizes():
         ),
         (ModelSettings(init_from="d", width=32), 10, LLAMA, r"model\.width=32 contradicts.*is 64"),
         (ModelSettings(init_from="d", tied_head=True), 10, LLAMA, "tied_head contradicts"),
-        (ModelSettings(init_from="d", preset="tiny"), 10, LLAMA, "both give the sizes"),
+        (
+            ModelSettings(init_from="d", preset="tiny"),
+            10,
+            LLAMA,
+            r"'d' is not a checkpoint of model\.preset='tiny': its width is 64, not 192",
+        ),
+        (ModelSettings(init_from="d", preset="tinny"), 10, LLAMA, "'tinny' is not known"),
         (ModelSettings(init_from="d"), 129, LLAMA, "129 tokens but the model only 128"),
         (
             ModelSettings(init_from="d"),

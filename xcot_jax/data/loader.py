@@ -1,14 +1,21 @@
-"""The input pipeline of one host: shuffle, tokenize, pack, batch, prefetch, place on the mesh."""
+"""The input pipeline of one host: shuffle, tokenize, pack, batch, prefetch, place on the mesh.
+
+Records are dealt out to streams, whose number is a setting. Each stream packs its own, and every
+batch has the same rows of each, so that what is in a batch depends on neither the number of hosts
+nor the mesh: a host runs the streams whose rows its devices hold.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import itertools
+import json
 import logging
+import math
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,17 +24,21 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from xcot_jax import distributed
 from xcot_jax.config import load
 from xcot_jax.data import packing
 from xcot_jax.data.records import ParallelGroup
 from xcot_jax.data.source import GroupSource
 from xcot_jax.data.tokenizer import Tokenizer, load_tokenizer
 from xcot_jax.errors import InputError
-from xcot_jax.settings import Settings
+from xcot_jax.settings import DataSettings, Settings
 
 Groups: TypeAlias = grain.sources.RandomAccessDataSource[ParallelGroup]
 """What is read: a `GroupSource`, or a list of groups."""
 
+
+_LEAST_BINS = 32
+"""Rows a stream fills side by side at least, as it would leave more of each empty with fewer."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,20 +75,36 @@ class DropCounter:
 
 @dataclasses.dataclass(frozen=True)
 class HostBatch:
-    """One host's share of a batch, before it is placed on devices.
+    """One host's part of a batch, before it is placed on devices.
 
     Attributes:
       rows: stacked packed rows, as `packing.finish_row` makes them.
-      state: the pipeline's state after this batch.
+      numbers: of these rows in the whole batch.
+      total: rows of the whole batch.
+      state: of each of the host's streams after this batch, by number.
     """
 
     rows: packing.Ragged
+    numbers: tuple[int, ...]
+    total: int
     state: dict[str, Any]
 
-    @property
+    def place(self, sharding: NamedSharding) -> packing.Batch:
+        """The global batch, of which this host's devices hold these rows."""
+        return place(self.rows, sharding, self.numbers, self.total)
+
     def fingerprint(self) -> int:
-        """Checksum of the record numbers, to compare what two runs have read."""
-        return zlib.crc32(np.ascontiguousarray(self.rows["records"]).tobytes())
+        """Checksum of which records the whole batch holds, in order; all hosts call it together."""
+        own = {
+            str(number): zlib.crc32(np.ascontiguousarray(records).tobytes())
+            for number, records in zip(self.numbers, self.rows["records"], strict=True)
+        }
+        rows = {
+            int(number): crc
+            for part in distributed.gather(json.dumps(own))
+            for number, crc in json.loads(part).items()
+        }
+        return zlib.crc32(np.array([rows[number] for number in sorted(rows)], np.uint32).tobytes())
 
     @property
     def fill(self) -> float:
@@ -175,22 +202,41 @@ def check_prompts(settings: Settings) -> None:
             )
 
 
-class Loader:
-    """Endless batches of one host, resumable exactly.
+def stream_count(data: DataSettings) -> int:
+    """The streams of a run: as many as `data.streams` says, or one for every four rows.
 
-    Every host shuffles all records in the same order and takes every `process_count`-th, so that
-    hosts share no record within an epoch. Iteration never ends; the epochs follow each other,
-    reshuffled.
+    Raises:
+      InputError: if the rows of a batch do not divide by them.
+    """
+    if data.streams and data.batch_rows % data.streams:
+        raise InputError(
+            f"data.batch_rows={data.batch_rows} does not divide by data.streams={data.streams}; "
+            "choose a divisor, best a multiple of the number of hosts"
+        )
+    return data.streams or math.gcd(data.batch_rows, max(data.batch_rows // 4, 1))
+
+
+def stream_bins(data: DataSettings) -> int:
+    """Rows that each stream fills side by side."""
+    return max(data.packing_bins // stream_count(data), min(data.packing_bins, _LEAST_BINS))
+
+
+class Loader:
+    """Endless batches of one host, resumable exactly on any number of hosts.
+
+    All records are shuffled anew in every epoch, and stream s of S takes every S-th of the endless
+    sequence, from the s-th on. So every record is in one stream, once in each epoch, however many
+    there are. Streams do not wait for each other: at the border of an epoch, one may be some rows
+    ahead. No host is ever out of records.
 
     Args:
       settings: of the run.
       tokenizer: ids for the records' text.
       source: records; those of the training split if None.
-      process_index: this host's number.
-      process_count: number of hosts; `data.batch_rows` must be a multiple of it.
+      numbers: which rows of the batches to make, in ascending order; all if None.
 
     Raises:
-      InputError: if rows do not divide by hosts, or there are fewer records than hosts.
+      InputError: if rows do not divide by streams, or there are no records.
     """
 
     def __init__(
@@ -199,48 +245,75 @@ class Loader:
         tokenizer: Tokenizer,
         source: Groups | None = None,
         *,
-        process_index: int = 0,
-        process_count: int = 1,
+        numbers: Sequence[int] | None = None,
     ):
         data = settings.data
         if source is None:
             source = GroupSource(Path(data.dir), "train")
-        if data.batch_rows % process_count:
-            raise InputError(
-                f"data.batch_rows={data.batch_rows} does not divide by {process_count} hosts"
-            )
-        if len(source) < process_count:
-            raise InputError(f"{data.dir}: {len(source)} training groups for {process_count} hosts")
+        if not len(source):
+            raise InputError(f"{data.dir}: the training split holds no groups")
         self.dropped = DropCounter()
         self.groups = len(source)
-        dataset = grain.MapDataset.source(_Numbered(source)).shuffle(seed=settings.seed)
-        dataset = dataset[process_index::process_count].repeat()
-        encoded = dataset.map_with_index(
-            EncodeGroups(tokenizer, settings, self.dropped, self.groups)
+        self._source = source
+        self._total = data.batch_rows
+        self._numbers = tuple(range(self._total) if numbers is None else numbers)
+        self.streams = stream_count(data)
+        rows = self._total // self.streams
+        own = sorted({number // rows for number in self._numbers})
+        shuffled = grain.MapDataset.source(_Numbered(source)).shuffle(seed=settings.seed).repeat()
+        encode = EncodeGroups(tokenizer, settings, self.dropped, self.groups)
+        # Threads and buffers are for speed alone: neither rows nor states depend on them.
+        reading = grain.ReadOptions(
+            num_threads=max(4 // len(own), 1), prefetch_buffer_size=max(64 // len(own), 8)
         )
-        rows = packing.pack(
-            encoded.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)),
-            row_tokens=data.row_tokens,
-            row_slots=data.row_slots,
-            bins=data.packing_bins,
-            seed=settings.seed,
-        )
-        batches = rows.batch(data.batch_rows // process_count)
-        self._batches = grain.experimental.ThreadPrefetchIterDataset(
-            batches, prefetch_buffer_size=data.prefetch
-        )
-        self._iterator = iter(self._batches)
+        self._iterators = {}
+        for stream in own:
+            encoded = shuffled[stream :: self.streams].map_with_index(encode)
+            packed = packing.pack(
+                encoded.to_iter_dataset(reading),
+                row_tokens=data.row_tokens,
+                row_slots=data.row_slots,
+                bins=stream_bins(data),
+                seed=settings.seed + stream,
+            )
+            batches = grain.experimental.ThreadPrefetchIterDataset(
+                packed.batch(rows), prefetch_buffer_size=data.prefetch
+            )
+            self._iterators[stream] = iter(batches)
+        made = [stream * rows + row for stream in own for row in range(rows)]
+        self._chosen = np.searchsorted(made, self._numbers)
 
     def __iter__(self) -> Iterator[HostBatch]:
         return self
 
     def __next__(self) -> HostBatch:
-        rows = next(self._iterator)
-        return HostBatch(rows, self._iterator.get_state())
+        parts = [next(iterator) for iterator in self._iterators.values()]
+        rows = {
+            name: np.concatenate([part[name] for part in parts])[self._chosen] for name in parts[0]
+        }
+        state = {str(stream): it.get_state() for stream, it in self._iterators.items()}
+        return HostBatch(rows, self._numbers, self._total, state)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continues after the batch whose `HostBatch.state` this is."""
-        self._iterator.set_state(state)
+    def group_ids(self, records: np.ndarray) -> list[str]:
+        """The ids of the groups in `HostBatch.rows["records"]`, which are read anew."""
+        return [self._source[int(number)].id for number in np.unique(records[records >= 0])]
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues after the batch of these states.
+
+        Args:
+          state: of all streams, from the `HostBatch.state` of all hosts.
+
+        Raises:
+          InputError: if a stream is missing.
+        """
+        for stream, iterator in self._iterators.items():
+            if str(stream) not in state:
+                raise InputError(
+                    f"the checkpoint holds no state of input stream {stream}, only of "
+                    f"{', '.join(sorted(state)) or 'none'}; it is damaged: use the one before"
+                )
+            iterator.set_state(state[str(stream)])
 
 
 def evaluation_batches(
@@ -281,8 +354,30 @@ def evaluation_batches(
     ]
 
 
-def place(rows: packing.Ragged, sharding: NamedSharding) -> packing.Batch:
-    """Puts this host's rows on its devices, as part of the global batch."""
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, x), packing.to_batch(rows)
-    )
+def place(
+    rows: packing.Ragged,
+    sharding: NamedSharding,
+    numbers: Sequence[int] | None = None,
+    total: int | None = None,
+) -> packing.Batch:
+    """Puts rows on this host's devices, as its part of the global batch.
+
+    Args:
+      rows: the whole batch, or those rows of it that this host's devices hold.
+      sharding: of the global batch.
+      numbers: of the rows in the whole batch, ascending; None: they are the whole batch.
+      total: rows of the whole batch, where `numbers` are given.
+    """
+    count = len(rows["tokens"]) if total is None else total
+    held = np.arange(count) if numbers is None else np.asarray(numbers)
+
+    def whole(x: np.ndarray) -> jax.Array:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            first, last, _ = index[0].indices(count)
+            begin = int(np.searchsorted(held, first))
+            return x[begin : begin + last - first]
+
+        return jax.make_array_from_callback((count, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(whole, packing.to_batch(rows))

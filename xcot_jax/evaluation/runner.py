@@ -7,15 +7,15 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from xcot_jax import distributed
 from xcot_jax.errors import InputError
 from xcot_jax.evaluation import scoring
 from xcot_jax.evaluation.benchmarks import BENCHMARKS, Question, load
 from xcot_jax.evaluation.extraction import last_number, plain, same_number
 from xcot_jax.evaluation.scoring import BenchmarkResult
-from xcot_jax.files import write_whole
+from xcot_jax.files import AnyPath, write_whole
 from xcot_jax.prompts import chosen, direct_prompt, native_prompt
 from xcot_jax.settings import Settings
 
@@ -70,7 +70,7 @@ class Outcome:
 
 
 def evaluate(
-    generate: Generate, settings: Settings, benchmark: str, *, step: int, out_dir: Path | None
+    generate: Generate, settings: Settings, benchmark: str, *, step: int, out_dir: AnyPath | None
 ) -> BenchmarkResult:
     """Asks a benchmark's questions, in all languages in one call of `generate`, and scores them.
 
@@ -79,8 +79,8 @@ def evaluate(
       settings: the run's settings; its `eval` section says what to ask.
       benchmark: a row of `BENCHMARKS`.
       step: training step of the weights behind `generate`.
-      out_dir: where `<benchmark>.jsonl` (every generation) and `results.json` (the scores, beside
-        those of other benchmarks) are written; None to write nothing.
+      out_dir: where process 0 writes `<benchmark>.jsonl` (every generation) and `results.json` (the
+        scores, beside those of other benchmarks); None to write nothing.
 
     Raises:
       InputError: if the benchmark cannot be read (see `benchmarks.load`) or `results.json` in
@@ -112,7 +112,7 @@ def evaluate(
         for question, prompt, generation in zip(questions, prompts, generations, strict=True)
     ]
     result = score(outcomes, settings, benchmark, step)
-    if out_dir is not None:
+    if out_dir is not None and distributed.is_main():
         save(outcomes, result, out_dir)
     return result
 
@@ -137,7 +137,7 @@ def score(
     )
 
 
-def save(outcomes: Iterable[Outcome], result: BenchmarkResult, out_dir: Path) -> None:
+def save(outcomes: Iterable[Outcome], result: BenchmarkResult, out_dir: AnyPath) -> None:
     """Writes the generations, and the result in place of the same benchmark's former one.
 
     Raises:

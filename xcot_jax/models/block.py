@@ -30,6 +30,15 @@ LOGICAL_AXES: dict[str, sharding.LogicalAxes] = {
 """Logical axes of a block's matrices, inputs first."""
 
 
+def _made_again(part: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A part of which nothing but its arguments is kept for the backward pass, whatever the policy.
+
+    For what is cheap beside the matrix products: to store and read it takes longer than to make it
+    twice. Under the layers' scan the compiler cannot merge the two.
+    """
+    return jax.checkpoint(part, prevent_cse=False)
+
+
 class Norm(nnx.Module):
     """RMSNorm or LayerNorm along the last axis, computed in fp32."""
 
@@ -43,6 +52,9 @@ class Norm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
         """`x` over its root mean square, or standard deviation, and scaled; in the type of `x`."""
+        return _made_again(self._normalised)(x)
+
+    def _normalised(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
         wide = x.astype(jnp.float32)
         if self.centred:
             wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
@@ -184,9 +196,8 @@ class FeedForward(nnx.Module):
         activation = ACTIVATIONS[self.activation]
         if not hasattr(self, "gate"):
             return self.down(activation(self.up(x)))
-        # The backward pass makes these again: reading what it needs would take as long.
-        gated = jax.checkpoint(lambda gate, up: activation(gate) * up, prevent_cse=False)
-        return self.down(gated(self.gate(x), self.up(x)))
+        gated = lambda gate, up: self.down(activation(gate) * up)
+        return _made_again(gated)(self.gate(x), self.up(x))
 
 
 class Block(nnx.Module):

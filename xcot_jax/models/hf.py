@@ -121,10 +121,11 @@ def _leaf(
     node = at(params, path[:-1])
     if layer is None:
         leaf, axes = node[path[-1]], {"embedding": (0,), "head": (1,)}.get(path[-1], ())
-        return np.asarray(_cut(leaf, dtype, tuple((axis, config.vocab_size) for axis in axes)))
+        sizes = tuple((axis, config.vocab_size) for axis in axes)
+        return sharding.on_host(_cut(leaf, dtype, sizes))
     wanted = (path[-1], *lora.ADAPTER) if path[-1] == "weight" else (path[-1],)
     only = {name: node[name][layer : layer + 1] for name in wanted if name in node}
-    return np.asarray(_cut(lora.merge(only, config)[path[-1]], dtype))[0]
+    return sharding.on_host(_cut(lora.merge(only, config)[path[-1]], dtype))[0]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import save as serialised
 
+from xcot_jax import sharding
 from xcot_jax.files import write_whole
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.models.families import FAMILIES
@@ -89,8 +89,8 @@ def save(directory: Path, params: Params, config: ModelConfig, base: str) -> Non
         "rank_pattern": {name: many * rank for name, many in wider.items()},
         "alpha_pattern": {name: many * alpha for name, many in wider.items()},
     }
-    tensors = dict(_tensors(modules, params, config))
-    write_whole(directory / WEIGHTS_FILE, serialised(tensors, metadata={"format": "pt"}))
+    content = serialised(dict(tensors(params, config)), metadata={"format": "pt"})
+    write_whole(directory / WEIGHTS_FILE, content)
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     write_whole(directory / CONFIG_FILE, text)
 
@@ -108,13 +108,11 @@ def _modules(params: Params, config: ModelConfig) -> list[_Module]:
     ]
 
 
-def _tensors(
-    modules: Sequence[_Module], params: Params, config: ModelConfig
-) -> Iterator[tuple[str, np.ndarray]]:
+def tensors(params: Params, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
     """Names and values of all tensors of the file."""
-    for module in modules:
+    for module in _modules(params, config):
         nodes: list[Any] = [at(params, row.path[:-1]) for row in module.rows]
-        stacked = [[np.asarray(jax.device_get(node[name])) for name in ADAPTER] for node in nodes]
+        stacked = [[sharding.on_host(node[name]) for name in ADAPTER] for node in nodes]
         for layer in range(config.layers):
             a, b = module.tensors([(a[layer], b[layer]) for a, b in stacked])
             prefix = f"base_model.model.{module.name.format(layer=layer)}"

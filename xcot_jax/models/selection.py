@@ -59,11 +59,14 @@ def _free(settings: ModelSettings) -> dict[str, Any]:
 
 def _from_checkpoint(settings: ModelSettings, hf_config: Mapping[str, Any]) -> ModelConfig:
     config = from_hf(hf_config, **_free(settings))
-    if settings.preset:
-        raise ModelConfigError(
-            f"model.preset={settings.preset!r} and model.init_from={settings.init_from!r} both "
-            "give the sizes; keep one"
-        )
+    preset = _preset(settings) if settings.preset else None
+    for name in SIZES:
+        if preset and (expected := getattr(preset, name)) != (found := getattr(config, name)):
+            raise ModelConfigError(
+                f"model.init_from={settings.init_from!r} is not a checkpoint of model.preset="
+                f"{settings.preset!r}: its {name} is {found}, not {expected}; name that model's "
+                "checkpoint, or leave model.preset empty"
+            )
     for name in ("vocab_size", *SIZES):
         asked, found = getattr(settings, name), getattr(config, name)
         if asked and asked != found:
@@ -79,12 +82,16 @@ def _from_checkpoint(settings: ModelSettings, hf_config: Mapping[str, Any]) -> M
     return config
 
 
-def _from_preset(settings: ModelSettings, vocab_size: int) -> ModelConfig:
+def _preset(settings: ModelSettings) -> ModelConfig:
     if settings.preset not in PRESETS:
         raise ModelConfigError(
             f"model.preset={settings.preset!r} is not known; there are {', '.join(PRESETS)}"
         )
-    preset = PRESETS[settings.preset]
+    return PRESETS[settings.preset]
+
+
+def _from_preset(settings: ModelSettings, vocab_size: int) -> ModelConfig:
+    preset = _preset(settings)
     changes = {name: getattr(settings, name) for name in SIZES if getattr(settings, name)}
     return dataclasses.replace(
         preset,

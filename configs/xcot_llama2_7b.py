@@ -1,0 +1,26 @@
+"""xCoT on Llama 2 7B, one of the paper's bases.
+
+Settings and use: `configs/pod.py`. Variants: v5e-16, v5e-64, v5e-256, v6e-64, and v5p-128, which
+has 64 chips.
+"""
+
+from ml_collections import ConfigDict
+from pod import get_config as pod
+
+VARIANTS = {
+    "v5e-16": (16, 4),
+    "v5e-64": (64, 4),
+    "v5e-256": (256, 4),
+    "v6e-64": (64, 8),
+    "v5p-128": (64, 16),
+}
+"""Chips, and rows of a chip."""
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = pod(variant, VARIANTS)
+    config.name = "xCoT Llama 2 7B"
+    config.data.dir = "runs/xcot_llama2_7b/data"
+    config.model.preset = "llama2_7b"
+    config.model.init_from = "checkpoints/Llama-2-7b-hf"
+    return config
