@@ -1,6 +1,6 @@
 """xCoT on Llama 2 13B, one of the paper's bases.
 
-Settings and use: `configs/pod.py`. Variants: v5e-64, v6e-64, and v5p-128, which has 64 chips.
+Settings and use: `configs/pod.py`. Variants: v5e-64, v6e-64.
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +9,6 @@ from pod import get_config as pod
 VARIANTS = {
     "v5e-64": (64, 4),
     "v6e-64": (64, 8),
-    "v5p-128": (64, 16),
 }
 """Chips, and rows of a chip."""
 

@@ -196,3 +196,35 @@ def test_sizes_of_element_types():
 def test_other_text_is_refused():
     with pytest.raises(ValueError, match="no ENTRY"):
         hlo.parse("module @jit_f { func.func public @main() }")
+
+
+LOOP = """HloModule loop
+
+%body (state: (s32[], f32[4])) -> (s32[], f32[4]) {{
+  %state = (s32[], f32[4]) parameter(0)
+  %index = s32[] get-tuple-element(%state), index=0
+  %x = f32[4] get-tuple-element(%state), index=1
+  %step = s32[] constant({step})
+  %following = s32[] add(%index, %step)
+  ROOT %next = (s32[], f32[4]) tuple(%following, %x)
+}}
+
+%condition (state.1: (s32[], f32[4])) -> pred[] {{
+  %state.1 = (s32[], f32[4]) parameter(0)
+  %index.1 = s32[] get-tuple-element(%state.1), index=0
+  %limit = s32[] constant({limit})
+  ROOT %more = pred[] compare(%index.1, %limit), direction=LT
+}}
+
+ENTRY %main (a: (s32[], f32[4])) -> (s32[], f32[4]) {{
+  %a = (s32[], f32[4]) parameter(0)
+  ROOT %loop = (s32[], f32[4]) while(%a), condition=%condition, body=%body
+}}
+"""
+
+
+@pytest.mark.parametrize(("limit", "step", "trips"), [(8, 1, 8), (8, 2, 4), (7, 2, 4)])
+def test_an_unrolled_loop_counts_its_bodies(limit, step, trips):
+    program = hlo.parse(LOOP.format(limit=limit, step=step))
+    (loop,) = (line for line in program.instructions() if line.opcode == "while")
+    assert hlo.trip_count(program, loop) == trips

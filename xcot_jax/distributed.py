@@ -20,7 +20,7 @@ from xcot_jax.errors import InputError
 ADDRESS, COUNT, NUMBER = "XCOT_COORDINATOR", "XCOT_PROCESS_COUNT", "XCOT_PROCESS_ID"
 """Environment variables that name the processes of a run where no cluster does."""
 
-HEARTBEAT_SECONDS = 60
+HEARTBEAT_SECONDS = 30
 """A process that has not been heard of for so long is taken for dead."""
 
 START_SECONDS = 300

@@ -298,7 +298,7 @@ def trip_count(program: Program, loop: Instruction) -> int | None:
     """How often a while loop runs its body: as the compiler notes it, or as its condition tells.
 
     The condition of a scan compares a counter from 0 with a constant; the TPU compiler notes
-    nothing else.
+    nothing else. A body that the compiler unrolled counts on by more than one.
     """
     if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes):
         return int(noted[1])
@@ -307,10 +307,31 @@ def trip_count(program: Program, loop: Instruction) -> int | None:
     root = next(line for line in lines.values() if line.root)
     if root.opcode != "compare" or "direction=LT" not in root.attributes:
         return None
-    limit = lines.get(root.operands[-1])
-    if limit is None or limit.opcode != "constant" or not limit.arguments.isdigit():
+    limit = _number(lines.get(root.operands[-1]))
+    if limit is None:
         return None
-    return int(limit.arguments)
+    return -(-limit // _counter_step(program, loop, lines.get(root.operands[0])))
+
+
+def _number(line: Instruction | None) -> int | None:
+    """The value of an integer constant."""
+    constant = line is not None and line.opcode == "constant" and line.arguments.isdigit()
+    return int(line.arguments) if line is not None and constant else None
+
+
+def _counter_step(program: Program, loop: Instruction, counter: Instruction | None) -> int:
+    """What a loop's body adds to the counter that its condition reads; 1 if that is not seen."""
+    place = re.search(r"\bindex=(\d+)", counter.attributes) if counter else None
+    (body,) = loop.called("body")
+    lines = {line.name: line for line in program.computations[body]}
+    root = next(line for line in lines.values() if line.root)
+    if not place or root.opcode != "tuple":
+        return 1
+    following = lines.get(root.operands[int(place[1])])
+    if following is None or following.opcode != "add":
+        return 1
+    steps = [_number(lines.get(operand)) for operand in following.operands]
+    return next((step for step in steps if step), 1)
 
 
 def _collective(

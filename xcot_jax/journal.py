@@ -17,7 +17,7 @@ import numpy as np
 from xcot_jax import distributed, metrics
 from xcot_jax.data.loader import HostBatch, Loader
 from xcot_jax.errors import InputError
-from xcot_jax.files import AnyPath
+from xcot_jax.files import AnyPath, write_whole
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.optimizer import schedule
 from xcot_jax.settings import Settings
@@ -131,8 +131,9 @@ class Journal:
         ids = self._records_of_all(step.records)
         entry = {"step": step.number, "loss": str(loss), "gradient_norm": str(norm), "records": ids}
         if distributed.is_main():
-            with (self._workdir / NONFINITE_FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            path = self._workdir / NONFINITE_FILE
+            before = path.read_text(encoding="utf-8") if path.exists() else ""
+            write_whole(path, before + json.dumps(entry, ensure_ascii=False) + "\n")
         what = (
             f"step {step.number}: the loss is {loss}, the gradient's norm {norm}; the weights stay "
             f"as they were. Its records: {', '.join(ids[:_NAMED])}"

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -121,7 +122,7 @@ class MetricsWriter:
             self._file: Any = _Object(path, kept)
             self._board = None  # TensorBoard's events grow by the record, and objects do not.
         else:
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+            self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
             self._board = tensorboardX.SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=start + 1 if start else None
             )

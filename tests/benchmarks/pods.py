@@ -50,25 +50,32 @@ class Run:
         return [f"--config=configs/{name}.py:{variant}", f"--topology={self.topology}", *self.more]
 
 
-SLICES = {"v5e-64": "v5e:8x8", "v6e-64": "v6e:8x8", "v5p-128": "v5p:4x4x4"}
-MODELS = ("xcot_llama2_7b", "xcot_llama2_13b", "xcot_bloom_7b1", "xcot_qwen3_8b", "xcot_gemma2_9b")
-SEARCHED = ("xcot_llama2_7b:v5e-64", "xcot_bloom_7b1:v5e-64")
-
-CONFIGS = (
-    *(
-        Run(f"{model}:{variant}", topology, ("--search",) * (f"{model}:{variant}" in SEARCHED))
-        for model in MODELS
-        for variant, topology in SLICES.items()
-    ),
-    Run("mathoctopus_llama2_7b:v5e-64", "v5e:8x8"),
+LLAMA = "xcot_llama2_7b"
+OTHERS = ("xcot_llama2_13b", "xcot_bloom_7b1", "xcot_qwen3_8b", "xcot_gemma2_9b")
+SEARCHED = tuple(
+    Run(f"{name}:v5e-64", "v5e:8x8", ("--search",)) for name in (LLAMA, "xcot_bloom_7b1")
 )
-SHORT_ROWS = tuple(Run(name, "v5e:8x8", SHORT) for name in SEARCHED)
+SHORT_ROWS = tuple(Run(run.config, run.topology, SHORT) for run in SEARCHED)
 SIZES = (
-    Run("xcot_llama2_7b:v5e-16", "v5e:4x4"),
-    CONFIGS[0],
-    Run("xcot_llama2_7b:v5e-256", "v5e:16x16"),
+    Run(f"{LLAMA}:v5e-16", "v5e:4x4"),
+    SEARCHED[0],
+    Run(f"{LLAMA}:v5e-256", "v5e:16x16"),
 )
-RUNS = (*CONFIGS, *SHORT_ROWS, SIZES[0], SIZES[2])
+CONFIGS = (
+    *SIZES,
+    Run(f"{LLAMA}:v6e-64", "v6e:8x8"),
+    Run(f"{LLAMA}:v5p-128", "v5p:4x4x4"),
+    Run("mathoctopus_llama2_7b:v5e-64", "v5e:8x8"),
+    *(
+        run
+        for name in OTHERS
+        for run in (
+            SEARCHED[1] if "bloom" in name else Run(f"{name}:v5e-64", "v5e:8x8"),
+            Run(f"{name}:v6e-64", "v6e:8x8"),
+        )
+    ),
+)
+RUNS = (*CONFIGS, *SHORT_ROWS)
 
 
 def fits(runs: tuple[Run, ...], records: dict[Run, dict[str, Any]]) -> str:
