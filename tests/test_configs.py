@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import jax
 import pytest
 
+from tests.benchmarks import pods
 from xcot_jax import certificate, compiled, config, sharding
 from xcot_jax.settings import MeshSettings
 
@@ -34,3 +36,16 @@ def test_the_step_of_a_shipped_config_traces(path):
 def test_a_config_of_a_checkpoint_says_which(path):
     model = config.load(path).model
     assert bool(model.preset) == bool(model.init_from)
+
+
+VARIANT = re.compile(r'^    "(v\d\w+-\d+)": ', re.MULTILINE)
+
+
+def test_every_variant_is_certified_for_the_slice_it_names():
+    certified = {run.config: run.topology for run in pods.CONFIGS}
+    for path in (p for p in CONFIGS if p.stem.startswith("xcot_")):
+        for variant in VARIANT.findall(path.read_text()):
+            generation, _, lengths = certified[f"{path.stem}:{variant}"].partition(":")
+            assert variant.startswith(f"{generation}-")
+            chips = math.prod(map(int, lengths.split("x")))
+            assert config.load(f"{path}:{variant}").mesh.fsdp == chips
