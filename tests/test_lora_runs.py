@@ -102,7 +102,7 @@ def test_checkpoints_hold_adapters_and_their_moments_only(trained, base):
     adapters = lora.trained_part(params, config)
     assert jax.tree.structure(held["params"]) == jax.tree.structure(adapters)
     arrays = jax.tree_util.tree_leaves_with_path(held)
-    assert {path[-1].key for path, _ in arrays} == {*lora.ADAPTER, "count", "step"}
+    assert {path[-1].key for path, _ in arrays} == {*lora.ADAPTER, "count", "skipped", "step"}
     counters = [leaf for _, leaf in arrays if not leaf.shape]
     expected = 3 * 4 * trained_count(config)
     assert sum(4 * math.prod(leaf.shape) for _, leaf in arrays) == expected + 4 * len(counters)
