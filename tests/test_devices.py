@@ -6,7 +6,8 @@ import jax
 import pytest
 
 from xcot_jax import devices, sharding
-from xcot_jax.losses import Objective, _Plan
+from xcot_jax.losses import Objective
+from xcot_jax.losses.plan import Plan
 from xcot_jax.models.logits import LogitRule
 
 
@@ -27,7 +28,7 @@ def test_a_device_has_the_memory_of_its_kind(name, gib):
 
 def plan(name, platform, **objective):
     device = types.SimpleNamespace(device_kind=name, platform=platform)
-    return _Plan(Objective(**objective), LogitRule(8), False, None, device)
+    return Plan(Objective(**objective), LogitRule(8), False, None, device)
 
 
 def test_chunks_take_a_share_of_memory_at_most():
@@ -54,3 +55,16 @@ def test_the_platform_is_that_of_the_mesh_in_context():
     )
     with jax.sharding.use_abstract_mesh(mesh):
         assert sharding.platform() == "tpu"
+
+
+def test_a_head_that_would_fill_memory_is_gathered_in_parts():
+    per_weight = 6  # A bf16 weight and its fp32 gradient.
+    small = plan("TPU v5 lite", "tpu")
+    assert small.head_parts(4096, 32_000, per_weight) == 1
+    parts = small.head_parts(4096, 250_880, per_weight)
+    assert 4096 * 250_880 * per_weight / parts <= 16 * devices.GIB / 16
+    assert plan("TPU v5p", "tpu").head_parts(4096, 250_880, per_weight) == 1
+    assert plan("TPU v5 lite", "tpu", head_parts=5).head_parts(8, 35, per_weight) == 5
+    assert small.head_parts(2**14, 3 * 2**17, per_weight) > 1
+    assert small.head_parts(2**14, 3**12, per_weight) == 1  # Nothing divides it.
+    assert plan("cpu", "cpu").head_parts(4096, 250_880, per_weight) == 1

@@ -2,6 +2,7 @@
 
 The head is gathered once before the scan over chunks and its gradient reduced once after it. Inside
 the scan devices send nothing to one another, or a few floats a slot where the vocabulary is split.
+A head too large to be gathered whole is gathered part by part, twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from xcot_jax.losses import Objective, one_pass_loss
 from xcot_jax.settings import MeshSettings
 
 B, T, S, C, D, V, CHUNK = 16, 48, 24, 3, 256, 8_192, 12  # No other size is one of V's shards.
+PARTS = 16  # Nor of its parts.
 PLATFORMS = ("cpu", "v5e:2x4")
 MESHES = {
     "fsdp": MeshSettings(fsdp=8),
@@ -50,7 +52,7 @@ def programs(devices):
     return get
 
 
-def compile_loss(mesh, head):
+def compile_loss(mesh, head, parts=1):
     """Loss and gradients: of hidden states and head or embedding; without the latter if frozen."""
     rows = sharding.batch_sharding(mesh)
     axes, shape = ("embed", "vocab"), (D, V)
@@ -68,7 +70,7 @@ def compile_loss(mesh, head):
             hidden,
             weights.T if head == "tied" else weights,
             slots,
-            Objective(beta=0.5, temperature=2.0, chunk_slots=CHUNK),
+            Objective(beta=0.5, temperature=2.0, chunk_slots=CHUNK, head_parts=parts),
             frozen_head=head == "frozen",
             mesh=mesh,
         ).loss
@@ -85,9 +87,9 @@ def compile_loss(mesh, head):
     return hlo.parse(lowered.compile().as_text())
 
 
-def of_the_head(collectives, mesh):
-    """Those whose arrays have the vocabulary, or a device's share of it, as an axis."""
-    words = V // MESHES[mesh].tensor
+def of_the_head(collectives, mesh, parts=1):
+    """Those whose arrays have the vocabulary, or a device's share or part of it, as an axis."""
+    words = V // MESHES[mesh].tensor // parts
     return [c for c in collectives if any(words in shape.sizes for shape in c.shapes)]
 
 
@@ -142,3 +144,15 @@ def test_the_head_travels_in_the_compute_type_and_its_gradient_in_fp32(programs,
     if devices[0].platform == "tpu":  # The CPU's compiler widens what it gathers.
         assert {shape.dtype for shape in gather.shapes} == {"bf16"}
     assert {shape.dtype for shape in reduction.shapes} == {"f32"}
+
+
+@pytest.mark.parametrize("mesh", ["fsdp", "fsdp x tensor"])
+def test_a_head_in_parts_travels_between_the_scans_over_chunks(devices, mesh):
+    program = compile_loss(sharding.make_mesh(MESHES[mesh], devices), "own", PARTS)
+    collectives = hlo.collectives(program)
+    parts = of_the_head(collectives, mesh, PARTS)
+    assert sorted(c.kind for c in parts if c.kind == "all-gather") == 2 * ["all-gather"]
+    assert len(parts) == 3  # The other one sums the gradient.
+    assert {c.loops for c in parts} == {(PARTS,)}
+    assert not of_the_head(collectives, mesh)
+    assert not [c for c in collectives if len(c.loops) > 1]

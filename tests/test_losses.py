@@ -14,8 +14,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.dense_reference import dense_loss
-from xcot_jax import losses
-from xcot_jax.losses import LossSlots, Objective, one_pass_loss, weight_totals
+from xcot_jax.losses import LossSlots, Objective, one_pass_loss, scan, weight_totals
 from xcot_jax.models.logits import LogitRule
 
 B, T, S, D, V = 8, 12, 7, 16, 50
@@ -392,6 +391,49 @@ def test_one_device_equals_eight(shape, rule):
     assert not np.any(np.asarray(gradients[1])[:, words:])
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("shape", "parts", "rule"),
+    [((1, 8, 1), 7, None), ((1, 4, 2), 4, PADDED), ((2, 2, 2), 2, None), ((2, 4, 1), 8, PADDED)],
+)
+def test_a_head_gathered_in_parts_changes_nothing(shape, parts, rule, temperature):
+    words = rule.vocab_size if rule else 56
+    hidden, head, slots = make(3, vocabulary=56, spread=2.0, words=words)
+    mesh, placed = on_mesh(shape, hidden, head, slots)
+    whole, in_parts = (
+        Objective(0.7, temperature, chunk_slots=8, head_parts=count) for count in (1, parts)
+    )
+    step = jax.jit(fused, static_argnums=(3,), static_argnames=("rule", "mesh", "frozen_head"))
+    for frozen in (False, True):
+        options = {"rule": rule, "mesh": mesh, "frozen_head": frozen}
+        value, gradients = step(*placed, in_parts, **options)
+        want, want_gradients = step(*placed, whole, **options)
+        assert float(value) == pytest.approx(float(want), rel=1e-6)
+        for got, reference in zip(gradients, want_gradients, strict=True):
+            assert error(got, reference) < 1e-6
+        assert not np.any(np.asarray(gradients[1])[:, words:])
+    terms, want_terms = (
+        jax.jit(lambda *a, o=objective: one_pass_loss(*a, o, rule=rule, mesh=mesh))(*placed)
+        for objective in (in_parts, whole)
+    )
+    for got, reference in zip(jax.tree.leaves(terms), jax.tree.leaves(want_terms), strict=True):
+        np.testing.assert_allclose(got, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_identical_views_do_not_diverge_in_parts_either():
+    hidden, head, slots = make(2, vocabulary=56, near=0.0)
+    mesh, placed = on_mesh((1, 8, 1), hidden, head, slots)
+    objective = Objective(0.7, 2.0, head_parts=4)
+    terms = jax.jit(lambda *inputs: one_pass_loss(*inputs, objective, mesh=mesh))(*placed)
+    assert not np.any(terms.kl)
+
+
+def test_parts_that_do_not_divide_the_head_are_refused():
+    mesh, placed = on_mesh((1, 8, 1), *make(1, vocabulary=56))
+    with pytest.raises(ValueError, match="head_parts = 3 does not divide the 56 columns"):
+        one_pass_loss(*placed, Objective(0.5, head_parts=3), mesh=mesh)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2)])
 def test_a_gradient_summed_in_parts_is_the_same(shape, monkeypatch):
     hidden, head, slots = make(3, vocabulary=56)
@@ -399,7 +441,7 @@ def test_a_gradient_summed_in_parts_is_the_same(shape, monkeypatch):
     objective = Objective(beta=0.7, chunk_slots=4)
     step = lambda h, w, s: fused(h, w, s, objective, mesh=mesh)[1][1]
     whole = jax.jit(step)(*placed)
-    monkeypatch.setattr(losses, "SUM_BYTES", 2 * D * 4)
+    monkeypatch.setattr(scan, "SUM_BYTES", 2 * D * 4)
     program = jax.jit(lambda *inputs: step(*inputs)).lower(*placed).compile()
     assert program.as_text().count("while(") > 1  # The chunks, and the parts.
     np.testing.assert_array_equal(program(*placed), whole)

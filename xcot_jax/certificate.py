@@ -152,11 +152,11 @@ def decoder(settings: Settings) -> ModelConfig:
 
 def inputs(settings: Settings) -> dict[str, Any]:
     """What `compiled.abstract_step` and `compile_step` take of the settings."""
-    data, loss = settings.data, settings.loss
+    data = settings.data
     return {
         "rows": data.batch_rows,
         "row": RowShape(data.row_tokens, data.row_slots, data.students + 1),
-        "objective": Objective(loss.beta, loss.temperature, loss.chunk_slots),
+        "objective": Objective(**vars(settings.loss)),
         "optim": settings.optim,
         "frozen_dtype": settings.model.lora.base_dtype,
     }

@@ -375,6 +375,9 @@ class LossSettings:
     )
     temperature: float = setting(1.0, "softmax temperature T of the distillation term", low=0.01)
     chunk_slots: int = setting(0, "slots whose logits exist at once; 0: chosen by memory", low=0)
+    head_parts: int = setting(
+        0, "parts in which a head spread over devices is gathered; 0: chosen by memory", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

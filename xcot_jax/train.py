@@ -62,7 +62,7 @@ def train(
     batches = loader.Loader(settings, tokenizer, numbers=held)
     axes = lora.trained_part(transformer.logical_axes(config), config)
     tx = optimizer(settings.optim, settings.train.steps, axes)
-    objective = _objective(settings)
+    objective = Objective(**vars(settings.loss))
     step_function = make_train_step(
         transformer.graph(config),
         config,
@@ -165,11 +165,6 @@ def train(
         print(f"{stop.name}: stopped and saved at step {step}; the same command continues")
         raise SystemExit(stop.status)
     print(f"trained {settings.name} to step {step}; checkpoint in {checkpoints.directory}")
-
-
-def _objective(settings: Settings) -> Objective:
-    loss = settings.loss
-    return Objective(beta=loss.beta, temperature=loss.temperature, chunk_slots=loss.chunk_slots)
 
 
 def _summary(
