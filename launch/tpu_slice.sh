@@ -40,14 +40,14 @@ described() {
 
 # ABSENT, READY, GONE (to be deleted and made anew) or WAITING-STATE: the worst of all parts.
 slice_state() {
-  local state node worst=READY
+  local queue="" state node worst=READY
   if on "$QUEUED"; then
-    state="$(described queued-resources "$TPU" 'value(state.state)')" || return 1
-    case "$state" in
+    queue="$(described queued-resources "$TPU" 'value(state.state)')" || return 1
+    case "$queue" in
       ABSENT) echo ABSENT && return ;;
       SUSPENDED | FAILED) echo GONE && return ;;
       ACTIVE | READY) ;;
-      *) echo "WAITING-$state" && return ;;
+      *) echo "WAITING-$queue" && return ;;
     esac
   fi
   for node in $(nodes); do
@@ -59,6 +59,11 @@ slice_state() {
       *) if [ "$worst" = READY ]; then worst="WAITING-$state"; fi ;;
     esac
   done
+  # What takes nodes away tells the queued resource first, perhaps between the looks above.
+  if [ "$worst" = GONE ] && on "$QUEUED"; then
+    state="$(described queued-resources "$TPU" 'value(state.state)')" || return 1
+    if [ "$state" != "$queue" ]; then worst="WAITING-$state"; fi
+  fi
   echo "$worst"
 }
 

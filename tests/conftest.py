@@ -1,13 +1,9 @@
-"""Eight CPU devices, strict types and shapes, and compiled programs kept between test runs."""
+"""Eight CPU devices, strict types and shapes; programs compiled in haste, and kept between runs."""
 
 import os
 from pathlib import Path
 
-# Before JAX is imported: it reads both when its backend starts.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX reads it when it is imported.
 
 import hypothesis
 import jax
@@ -15,7 +11,12 @@ import jaxtyping
 import pytest
 
 from tests import shape_checker  # noqa: F401  the import hook finds it by name
+from tests.compiling import HASTE
 
+# Read when JAX's backend starts.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} {HASTE} --xla_force_host_platform_device_count=8"
+)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

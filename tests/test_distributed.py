@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,9 +12,10 @@ import time
 
 import pytest
 
+from tests.compiling import environment
 from tests.corpus import group
 from tests.test_train import CONFIG, SMALL
-from tests.two_processes import ROOT, Pair, compiled_programs
+from tests.two_processes import ROOT, Pair
 from xcot_jax import cli, distributed
 from xcot_jax.data.dataset import write_dataset
 from xcot_jax.errors import InputError
@@ -117,9 +117,8 @@ def together(trained):
 
 def on_one_device(command):
     """Runs the real command in a process with a single device."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | compiled_programs()
     subprocess.run(
-        [sys.executable, "-m", "xcot_jax.cli", *command], cwd=ROOT, env=environment, check=True
+        [sys.executable, "-m", "xcot_jax.cli", *command], cwd=ROOT, env=environment(), check=True
     )
 
 

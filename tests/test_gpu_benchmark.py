@@ -1,7 +1,6 @@
 """The GPU benchmark's command, tried small, and that its sides do the same work."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests import checkpoints
 from tests.benchmarks import gpu, gpu_cases
+from tests.compiling import environment
 from xcot_jax import sharding
 from xcot_jax.data import loader
 from xcot_jax.losses import Objective
@@ -27,34 +27,29 @@ def rows():
     return gpu_cases.random_rows(TINY["1b"], vocabulary=checkpoints.VOCABULARY)
 
 
-def run(request, *arguments):
+def run(*arguments):
     """The command as a user runs it, its programs kept with those of other tests."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     return subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.gpu", *arguments],
         cwd=Path(__file__).parents[1],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
     )
 
 
-def test_without_a_gpu_the_command_says_what_it_needs(request):
-    refused = run(request)
+def test_without_a_gpu_the_command_says_what_it_needs():
+    refused = run()
     assert refused.returncode
     assert "needs an NVIDIA GPU" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_the_whole_command_runs_small_anywhere(request, tmp_path):
+def test_the_whole_command_runs_small_anywhere(tmp_path):
     pytest.importorskip("torch")
     path = tmp_path / "gpu.json"
     options = ("--tiny", "--models=7b", "--kernels", "blocks", "transformers", "--rounds=1")
-    done = run(request, *options, f"--json={path}")
+    done = run(*options, f"--json={path}")
     assert done.returncode == 0, done.stderr
     record = json.loads(path.read_text())
     assert set(record["figures"]) == {"mfu_7b", "kl_overhead_7b", "vs_transformers_7b"}

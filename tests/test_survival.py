@@ -335,13 +335,12 @@ def test_a_full_file_system_stops_the_run_and_room_lets_it_go_on(dataset, tmp_pa
         mount -o remount,size={10 * size} {mounted}
         {run} || exit 1
         exit $status"""
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     result = subprocess.run(
         ["unshare", "-rm", "bash", "-c", script],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=environment(),
     )
     assert result.returncode == 2, result.stderr
     told = r"step 6 could not be saved: .*[Nn]o space left.*; step 4 is the newest saved"

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import pytest
 
+from tests.compiling import environment
 from xcot_jax import cli
 from xcot_jax.errors import InputError
 from xcot_jax.languages import CODES
@@ -58,13 +58,9 @@ def exact(workdir):
 
 def start(command):
     """A process of its own, on one device, with a compilation cache shared by all of them."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     return subprocess.Popen(
         [sys.executable, "-m", "xcot_jax.cli", *command, "--no-progress"],
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

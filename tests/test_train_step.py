@@ -13,7 +13,7 @@ import pytest
 from tests.corpus import group
 from xcot_jax import sharding
 from xcot_jax.data.loader import Loader, place
-from xcot_jax.data.packing import encode_group, finish_row, to_batch
+from xcot_jax.data.packing import capacities, encode_group, finish_row, to_batch
 from xcot_jax.errors import InputError
 from xcot_jax.losses import Objective
 from xcot_jax.models import transformer
@@ -70,13 +70,13 @@ def close(a, b, tolerance):
 
 
 def alone(tokenizer, group, columns=3):
-    """A batch of one row that holds one group."""
-    element = encode_group(group, tokenizer, columns)
-    count, slots = len(element["tokens"]), len(element["targets"])
-    row = dict(element)
-    row["tokens_segment_ids"] = np.ones(count, np.int32)
-    row["targets_segment_ids"] = np.ones(slots, np.int32)
-    row["records_segment_ids"] = np.ones(1, np.int32)
+    """A batch of one row that holds one group; all such rows have one length."""
+    lengths = capacities(SETTINGS.data.row_tokens, SETTINGS.data.row_slots)
+    row = {}
+    for name, value in encode_group(group, tokenizer, columns).items():
+        room = [(0, lengths[name] - len(value))] + [(0, 0)] * (value.ndim - 1)
+        row[name] = np.pad(value, room)
+        row[f"{name}_segment_ids"] = np.pad(np.ones(len(value), np.int32), room[0])
     return to_batch({name: jnp.asarray(value)[None] for name, value in finish_row(row).items()})
 
 

@@ -7,30 +7,20 @@ command: a process is slow to start.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
+from tests.compiling import HASTE, environment
 
 ROOT = Path(__file__).parent.parent
 
 # Process 1 finds none of the compiled programs that process 0 keeps, so it should compile quickly.
 _FLAGS = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
+    f"{HASTE} --xla_force_host_platform_device_count=4 --xla_llvm_disable_expensive_passes=true"
 )
-
-
-def compiled_programs() -> dict[str, str]:
-    """Environment variables by which processes share the tests' compiled programs."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
 
 
 def free_port() -> int:
@@ -54,10 +44,8 @@ class Pair:
             subprocess.Popen(
                 [sys.executable, "-m", "tests.two_processes"],
                 cwd=ROOT,
-                env=os.environ
-                | compiled_programs()
+                env=environment(_FLAGS)
                 | {
-                    "XLA_FLAGS": _FLAGS,
                     "XCOT_COORDINATOR": f"localhost:{port}",
                     "XCOT_PROCESS_COUNT": "2",
                     "XCOT_PROCESS_ID": str(number),

@@ -16,7 +16,7 @@ import pytest
 from tests.data_prep.test_build import contents
 
 ROOT = Path(__file__).parents[2]
-KILLS = 10
+KILLS = 5
 
 
 def prep(out, workers=2):

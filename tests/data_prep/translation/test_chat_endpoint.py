@@ -317,7 +317,7 @@ def test_ctrl_c_ends_it_at_once_and_the_rest_is_made_later(server, tmp_path):
 
 
 def test_killed_at_random_moments_equals_undisturbed(server, tmp_path):
-    count, kills_wanted, rng = 300, 10, random.Random(4)
+    count, kills_wanted, rng = 300, 6, random.Random(4)
     requests = texts(count)
     expected = {r.text: text for r, text in right(requests).items()}
     server.behave(delay=0.005)
