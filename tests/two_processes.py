@@ -7,6 +7,7 @@ command: a process is slow to start.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
