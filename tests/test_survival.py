@@ -20,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.compiling import environment
 from tests.test_train import arguments, exact, read
 from xcot_jax import cli, distributed, integrity, runlock, weights
 from xcot_jax.checkpoint import Checkpoints
