@@ -13,6 +13,7 @@ of the loop's time spent waiting for batches.
 
 from __future__ import annotations
 
+import resource
 import statistics
 import tempfile
 import time
@@ -95,7 +96,9 @@ def main() -> None:
         seconds = measuring.interleaved(
             {name: lambda s=s: s(batch) for name, s in steppers.items()}, options.rounds
         )
+        before = resource.getrusage(resource.RUSAGE_SELF)
         wait = waiting(steppers["CE + KL"], source, place, options.rounds)
+        after = resource.getrusage(resource.RUSAGE_SELF)
     flops = metrics.training_flops(rows, config)
     floor = flops / peak_flops()
     tokens = int((rows["segment_ids"] > 0).sum())
@@ -111,12 +114,22 @@ def main() -> None:
         for name, s in median.items()
     ]
     print(measuring.table(("", "median ms", "tokens/s", "share of peak"), lines))
+    system = {
+        "page_faults_a_step": (after.ru_minflt - before.ru_minflt) / options.rounds,
+        "system_s_a_step": (after.ru_stime - before.ru_stime) / options.rounds,
+    }
+    print(
+        f"a step of the loop: {system['page_faults_a_step']:,.0f} page faults, "
+        f"{system['system_s_a_step']:.2f} s in the operating system"
+    )
     figures = {
         "kl_overhead": measuring.ratio(seconds["CE + KL"], seconds["CE"]),
         "peak_fraction": floor / median["CE + KL"],
         "input_wait": wait,
     }
-    measuring.write(options.json, figures, {"seconds": seconds, "floor_s": floor, "flops": flops})
+    measuring.write(
+        options.json, figures, {"seconds": seconds, "floor_s": floor, "flops": flops} | system
+    )
 
 
 if __name__ == "__main__":
