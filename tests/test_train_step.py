@@ -192,6 +192,23 @@ def test_evaluation_measures_what_training_does(config, model, mesh, batches):
     assert float(measured.kl) > 0
 
 
+def test_beta_rises_over_its_warm_up(config, model, mesh, batches):
+    graph, params = model
+    batch = on(batches[0], mesh)
+    tx = optimizer(OptimSettings(), 9, transformer.logical_axes(config))
+    found = {}
+    for warmup, beta in ((0, 0.5), (0, 0.125), (4, 0.5)):
+        objective = dataclasses.replace(OBJECTIVE, beta=beta, warmup_steps=warmup)
+        state = create_state(jax.tree.map(jnp.copy, params), config, tx, mesh)
+        step = make_train_step(graph, config, tx, objective, mesh, rows=8)
+        _, found[warmup, beta] = step(state, {}, batch)
+    first, quarter = found[4, 0.5], found[0, 0.125]
+    assert float(first.loss) == pytest.approx(float(quarter.loss), rel=1e-6)
+    assert float(first.gradient_norm) == pytest.approx(float(quarter.gradient_norm), rel=1e-6)
+    assert float(first.kl) == pytest.approx(float(found[0, 0.5].kl), rel=1e-6)
+    assert float(first.loss) < float(found[0, 0.5].loss)
+
+
 def test_rows_that_do_not_divide_are_an_error(config, model):
     graph, _ = model
     tx = optimizer(OptimSettings(), 1, transformer.logical_axes(config))

@@ -111,17 +111,7 @@ def _read(name: str) -> Mapping[str, Any]:
         if not isinstance(saved, Mapping):
             raise ConfigError(f"{path}: holds a {type(saved).__name__}, not settings by name")
         return saved
-    spec = importlib.util.spec_from_file_location("xcot_config", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"--config={path}: not a .py or .json file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # As for a script: configs may build on their neighbours.
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path}: has no get_config() that returns a ConfigDict")
+    module = python_file(path)
     config = module.get_config(*_variant(module, path, variant))
     if isinstance(config, ml_collections.ConfigDict):
         return config.to_dict()
@@ -130,6 +120,29 @@ def _read(name: str) -> Mapping[str, Any]:
             f"{path}: get_config() returned {type(config).__name__}, not a ConfigDict"
         )
     return config
+
+
+def python_file(path: AnyPath) -> ModuleType:
+    """The module of a config file.
+
+    Raises:
+      ConfigError: if it is no Python file, or has no `get_config`.
+    """
+    spec = importlib.util.spec_from_file_location("xcot_config", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--config={path}: not a .py or .json file")
+    module = importlib.util.module_from_spec(spec)
+    # As for a script: configs may build on their neighbours, and on those a folder above.
+    above = [str(path.parent), str(path.parent.parent)]
+    sys.path[:0] = above
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        for directory in above:
+            sys.path.remove(directory)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path}: has no get_config() that returns a ConfigDict")
+    return module
 
 
 def _variant(module: ModuleType, path: Path, variant: str) -> tuple[str, ...]:

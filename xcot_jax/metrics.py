@@ -34,7 +34,7 @@ def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:
     lengths: list[int] = []
     for row in rows["segment_ids"]:
         lengths += np.bincount(row)[1:].tolist()
-    return counting.training_flops(config, lengths, int((rows["ce_weight"] > 0).sum()))
+    return counting.training_flops(config, lengths, int(packing.predicted(rows).sum()))
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -161,14 +162,19 @@ def gradients(
     objective: Objective,
     mesh: Mesh | None,
     accumulate: int = 1,
+    strength: Float[Array, ""] | None = None,
 ) -> tuple[LossTerms, Any]:
     """The objective of the whole batch and its gradient, one microbatch at a time.
 
     Every microbatch divides by the weight sums of the whole batch, so that the result does not
     depend on how many there are, however unequal their token counts. The gradient is that of
-    `params`, in their type; `frozen` holds what else the model has.
+    `params`, in their type; `frozen` holds what else the model has. `strength` multiplies beta.
     """
     totals = weight_totals(batch.slots)
+    if strength is not None:
+        kd_weight = jnp.asarray(batch.slots.kd_weight) * strength
+        slots = dataclasses.replace(batch.slots, kd_weight=kd_weight)
+        batch = dataclasses.replace(batch, slots=slots)
 
     def objective_of(params: Any, batch: Batch) -> tuple[Float[Array, ""], LossTerms]:
         terms = loss_terms(graph, lora.join(params, frozen), batch, objective, mesh, totals)
@@ -217,8 +223,12 @@ def make_train_step(
         )
 
     def train_step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        strength = None
+        if objective.warmup_steps:
+            done = (state.step + 1).astype(jnp.float32)
+            strength = jnp.minimum(done / objective.warmup_steps, 1.0)
         terms, gradient = gradients(
-            graph, config, state.params, frozen, batch, objective, mesh, accumulate
+            graph, config, state.params, frozen, batch, objective, mesh, accumulate, strength
         )
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers.
             updates, opt_state = tx.update(gradient, state.opt_state, state.params)

@@ -67,6 +67,28 @@ def test_teacher_and_students_predict_the_same_token_in_a_slot(tokenizer):
     assert tokenizer.eos_id in element["targets"][:, 0]
 
 
+def test_students_and_preambles_may_have_less_cross_entropy_or_none(tokenizer):
+    example = group(1, students=2, preamble=True)
+    whole = packing.encode_group(example, tokenizer, COLUMNS)
+    some = packing.encode_group(example, tokenizer, COLUMNS, student_ce=0.25, preamble_ce=0.5)
+    none = packing.encode_group(example, tokenizer, COLUMNS, student_ce=0.0, preamble_ce=0.0)
+    shared = (whole["kd_weight"] > 0).any(axis=-1)
+    assert 0 < shared.sum() < len(shared)
+    for element, student, preamble in ((some, 0.25, 0.5), (none, 0.0, 0.0)):
+        for name in ("tokens", "slot_positions", "targets", "languages", "kd_weight"):
+            np.testing.assert_array_equal(element[name], whole[name])
+        weight = np.where(shared[:, None], student, preamble) * whole["ce_weight"]
+        weight[shared, 0] = 1.0
+        np.testing.assert_array_equal(element["ce_weight"], weight.astype(np.float32))
+    (row,) = rows_of([none], bins=1, row_tokens=256)
+    (full,) = rows_of([whole], bins=1, row_tokens=256)
+    learnt = (full["ce_weight"] > 0) & np.pad(full["kd_weight"] > 0, ((0, 0), (1, 0)), mode="edge")
+    # What is only distilled keeps its place in the row and its language.
+    for name in ("slot_positions", "languages"):
+        np.testing.assert_array_equal(row[name][learnt], full[name][learnt])
+    np.testing.assert_array_equal(packing.predicted(row), learnt)
+
+
 def test_without_a_teacher_nothing_is_distilled_and_columns_are_full(tokenizer):
     element = packing.encode_group(group(2, teacher=False), tokenizer, COLUMNS)
     assert not element["kd_weight"].any()

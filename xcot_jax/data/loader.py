@@ -123,7 +123,14 @@ class EncodeGroups(grain.transforms.MapWithIndex):
         """Encodes one numbered group."""
         record, group = item
         data = self._data
-        element = packing.encode_group(group, self._tokenizer, data.students + 1, record)
+        element = packing.encode_group(
+            group,
+            self._tokenizer,
+            data.students + 1,
+            record,
+            student_ce=data.student_ce,
+            preamble_ce=data.preamble_ce,
+        )
         if packing.fits(element, data.row_tokens, data.row_slots):
             self._dropped.keep()
             return element
@@ -321,9 +328,11 @@ def evaluation_batches(
 ) -> list[packing.Ragged]:
     """The first groups of a split in order, as up to `count` batches; empty rows fill the last.
 
-    Every host gets the same whole batches, so that none waits for another.
+    Every host gets the same whole batches, so that none waits for another. Whatever training weighs
+    less is measured in full.
     """
-    data = settings.data
+    data = dataclasses.replace(settings.data, student_ce=1.0, preamble_ce=1.0)
+    settings = dataclasses.replace(settings, data=data)
     source = _Numbered(GroupSource(Path(data.dir), split))
     if not len(source):
         return []

@@ -46,7 +46,13 @@ class Batch:
 
 
 def encode_group(
-    group: ParallelGroup, tokenizer: Tokenizer, columns: int, record: int = 0
+    group: ParallelGroup,
+    tokenizer: Tokenizer,
+    columns: int,
+    record: int = 0,
+    *,
+    student_ce: float = 1.0,
+    preamble_ce: float = 1.0,
 ) -> Ragged:
     """Tokenizes a group and lays out its loss slots.
 
@@ -60,6 +66,9 @@ def encode_group(
       tokenizer: gives ids; its end-of-sequence token ends every answer and is predicted.
       columns: slot columns C; a group with a teacher has at most C - 1 students.
       record: number of the record, carried along.
+      student_ce: weight of the cross-entropy of answers under students that have a teacher; at 0
+        these learn from it alone, as from unlabelled questions.
+      preamble_ce: weight of the cross-entropy of preambles.
 
     Returns:
       `tokens, positions` [n]; `slot_positions, targets, languages, ce_weight` [s, C];
@@ -78,7 +87,7 @@ def encode_group(
     tokens: list[int] = []
     positions: list[int] = []
     answers: list[tuple[int, int]] = []  # (position predicting the first answer token, language)
-    loose: list[tuple[int, int, int]] = []  # (position, target, language)
+    loose: list[tuple[int, int, int, float]] = []  # (position, target, language, weight)
     for view in group.views:
         code = CODES.index(view.language)
         prompt = tokenizer.prompt_ids(view.prompt)
@@ -90,28 +99,30 @@ def encode_group(
         tokens += view_tokens
         positions += range(len(view_tokens))
         predicts = start + len(prompt) - 1
-        loose += [(predicts + i, target, code) for i, target in enumerate(preamble)]
+        loose += [(predicts + i, target, code, preamble_ce) for i, target in enumerate(preamble)]
         answers.append((predicts + len(preamble), code))
 
     if group.teacher is None:
         for first, code in answers:
-            loose += [(first + i, target, code) for i, target in enumerate(answer)]
+            loose += [(first + i, target, code, 1.0) for i, target in enumerate(answer)]
         answers = []
     shared = len(answer) if answers else 0
     count = shared + -(-len(loose) // columns)
     slot_positions = np.zeros((count, columns), np.int32)
     targets = np.zeros((count, columns), np.int32)
     languages = np.full((count, columns), NO_LANGUAGE, np.int32)
+    ce_weight = np.zeros((count, columns), np.float32)
     kd_weight = np.zeros((count, columns - 1), np.float32)
     for column, (first, code) in enumerate(answers):
         slot_positions[:shared, column] = np.arange(first, first + shared)
         targets[:shared, column] = answer
         languages[:shared, column] = code
+        ce_weight[:shared, column] = student_ce if column else 1.0
         if column:
             kd_weight[:shared, column - 1] = 1.0
     if loose:
-        rest = np.array(loose, np.int32)
-        for field, values in zip((slot_positions, targets, languages), rest.T, strict=True):
+        fields = slot_positions, targets, languages, ce_weight
+        for field, values in zip(fields, zip(*loose, strict=True), strict=True):
             field[shared:].reshape(-1)[: len(loose)] = values
     return {
         "tokens": np.array(tokens, np.int32),
@@ -119,7 +130,7 @@ def encode_group(
         "slot_positions": slot_positions,
         "targets": targets,
         "languages": languages,
-        "ce_weight": (languages != NO_LANGUAGE).astype(np.float32),
+        "ce_weight": ce_weight,
         "kd_weight": kd_weight,
         "records": np.array([record], np.int64),
     }
@@ -184,7 +195,7 @@ def finish_row(row: Mapping[str, Any]) -> Ragged:
     segment_ids = np.cumsum(begins).astype(np.int32) * (group_of_token > 0)
     groups = np.arange(group_of_slot.max(initial=0) + 1)
     starts = np.searchsorted(np.where(group_of_token > 0, group_of_token, len(groups)), groups)
-    used = row["ce_weight"] > 0
+    used = predicted(row)
     offset = np.where(group_of_slot > 0, starts[group_of_slot], 0).astype(np.int32)
     return {
         "tokens": row["tokens"],
@@ -197,6 +208,13 @@ def finish_row(row: Mapping[str, Any]) -> Ragged:
         "kd_weight": row["kd_weight"],
         "records": np.where(row["records_segment_ids"] > 0, row["records"], -1),
     }
+
+
+def predicted(rows: Mapping[str, Any]) -> np.ndarray:
+    """Which entries [..., S, C] of loss slots count, in the cross-entropy or in the divergence."""
+    taught = rows["kd_weight"] > 0
+    either = np.concatenate([taught.any(axis=-1, keepdims=True), taught], axis=-1)
+    return either | (rows["ce_weight"] > 0)
 
 
 def to_batch(rows: Mapping[str, Any]) -> Batch:

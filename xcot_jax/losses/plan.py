@@ -58,12 +58,14 @@ class Objective:
       chunk_slots: slots a device evaluates at once; 0 picks a number by platform and memory.
       head_parts: parts of the vocabulary in which a head that is spread over devices is gathered;
         0 picks the fewest that memory allows. With more than one, logits are computed twice.
+      warmup_steps: of training, over which beta rises linearly to its value (`train_step`).
     """
 
     beta: float = 0.0
     temperature: float = 1.0
     chunk_slots: int = 0
     head_parts: int = 0
+    warmup_steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,10 @@ class DataSettings:
         choices=("auto", "always", "never"),
     )
     students: int = setting(1, "most student views of a group (K); slots have K + 1 columns", low=0)
+    student_ce: float = setting(
+        1.0, "weight of the cross-entropy of students that have a teacher", low=0
+    )
+    preamble_ce: float = setting(1.0, "weight of the cross-entropy of preambles", low=0)
     row_tokens: int = setting(512, "tokens in a packed row (T)", low=8)
     row_slots: int = setting(256, "loss slots in a packed row (S)", low=4)
     batch_rows: int = setting(16, "rows in a global batch (B), all microbatches together", low=1)
@@ -110,6 +114,7 @@ class LossSettings:
     )
     temperature: float = setting(1.0, "softmax temperature T of the distillation term", low=0.01)
     chunk_slots: int = setting(0, "slots whose logits exist at once; 0: chosen by memory", low=0)
+    warmup_steps: int = setting(0, "steps over which beta rises linearly to its value", low=0)
     head_parts: int = setting(
         0, "parts in which a head spread over devices is gathered; 0: chosen by memory", low=0
     )

@@ -1,0 +1,93 @@
+"""`xcot study` from a config to its table, and again from where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.compiling import environment
+from xcot_jax import cli
+from xcot_jax.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STUDY = f"""
+import sys
+
+sys.path.append({str(CONFIGS)!r})
+from quickstart_sft import get_config as baseline
+
+VARIANTS = {{"sft": "multilingual SFT", "kd": "+ xDistill"}}
+STUDY = {{"title": "A small study", "baseline": "sft", "seeds": (3,)}}
+
+
+def get_config(variant="sft"):
+    config = baseline()
+    config.name = VARIANTS[variant]
+    config.prep.story.update(high_count=30, low_count=8, heldout_count=3)
+    config.prep.tokenizer.vocab_size = 1_200
+    config.prep.teacher = True
+    config.model.update(width=32, layers=1, heads=2)
+    config.data.update(row_tokens=512, row_slots=128)
+    config.train.update(steps=4, checkpoint_every=4, log_every=1)
+    config.eval.update(max_new_tokens=4)
+    config.loss.beta = 0.5 if variant == "kd" else 0.0
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("study") / "small.py"
+    file.write_text(STUDY)
+    return file
+
+
+@pytest.fixture(scope="module")
+def done(file):
+    """Its directory, once it has run."""
+    out = file.parent / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        cli.run(["study", f"--config={file}", f"--out={out}"])
+    return out
+
+
+def test_a_study_ends_in_a_table_a_figure_and_a_record(done):
+    record = json.loads((done / "study.json").read_text())
+    assert set(record["figures"]) == {"low_resource_gain", "english_change", "p_value"}
+    assert record["figures_of"] == "kd"
+    assert [run["variant"] for run in record["runs"]] == ["sft", "kd"]
+    for run in record["runs"]:
+        assert len(run["languages"]) == 11
+        assert 500 < run["tokens"] <= 4 * 2 * 512
+        assert run["settings"]["seed"] == 3
+    assert (done / "small.png").read_bytes().startswith(b"\x89PNG")
+    page = (done / "study.md").read_text()
+    assert "xcot study --config=" in page and "| + xDistill |" in page
+    assert len(list(done.glob("data-*/dataset_info.json"))) == 1  # Both train on the same data.
+
+
+def test_what_is_done_is_not_done_again(file, done, capsys):
+    before = (done / "study.json").read_bytes(), (done / "sft-3" / "metrics.jsonl").stat().st_mtime
+    cli.run(["study", f"--config={file}", f"--out={done}"])
+    assert "low_resource_gain = " in capsys.readouterr().out
+    after = (done / "study.json").read_bytes(), (done / "sft-3" / "metrics.jsonl").stat().st_mtime
+    assert after == before
+
+
+def test_another_study_in_its_directory_is_refused(file, done):
+    with pytest.raises(InputError, match=r"sft-3 was run with train.steps=4.*now has 5"):
+        cli.run(["study", f"--config={file}", f"--out={done}", "--config.train.steps=5"])
+
+
+def test_a_run_that_fails_ends_the_study_with_its_log(file, tmp_path):
+    with pytest.raises(InputError, match=r"xcot prep ended with status 2; .*data-\w+.log ends"):
+        cli.run(["study", f"--config={file}", f"--out={tmp_path}", "--config.prep.source=parallel"])
+
+
+def test_a_config_is_needed(tmp_path):
+    with pytest.raises(InputError, match="needs --config=FILE"):
+        cli.run(["study", f"--out={tmp_path}"])

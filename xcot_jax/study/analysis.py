@@ -1,0 +1,196 @@
+"""What a study found: each variant's accuracy over its seeds, and its difference to the baseline.
+
+A variant and the baseline answer the same problems in the same languages, seed by seed. Problems,
+each with all its languages and seeds, are what chance is taken over: p is that of a test which
+swaps the two on problems drawn at random, and intervals draw seeds and problems with replacement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xcot_jax.evaluation.answers import DIRECT, file_stem, read_answers
+from xcot_jax.evaluation.scoring import mean
+from xcot_jax.study.plan import Plan
+from xcot_jax.study.running import Done
+
+DRAWS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One run, scored.
+
+    Attributes:
+      variant: key in `VARIANTS`.
+      seed: of its training.
+      languages: code -> accuracy.
+      english: accuracy of the teacher's language.
+      low: mean accuracy of the low-resource languages.
+      tokens: tokens of real text it was trained on.
+      right: problem -> mean over the low-resource languages of whether it was answered right.
+    """
+
+    variant: str
+    seed: int
+    languages: Mapping[str, float]
+    english: float
+    low: float
+    tokens: int
+    right: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A variant's low-resource mean less the baseline's.
+
+    Attributes:
+      value: the difference, as a share.
+      low: lower end of the 95 % bootstrap interval over seeds and problems.
+      high: its upper end.
+      p: two-sided p of the permutation test over problems.
+      english: change of the teacher's language.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    english: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A variant over its seeds.
+
+    Attributes:
+      variant: key in `VARIANTS`.
+      scores: of its runs.
+      change: against the baseline; None for that itself.
+    """
+
+    variant: str
+    scores: tuple[Score, ...]
+    change: Change | None
+
+    def spread(self, name: str) -> tuple[float, float]:
+        """Mean, and standard deviation over seeds (0 of a single one), of a field of `Score`."""
+        values = [getattr(score, name) for score in self.scores]
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def analyse(plan: Plan, runs: Sequence[Done]) -> list[Found]:
+    """Scores all runs on their benchmark and compares each variant with the baseline.
+
+    Raises:
+      InputError: if what a run wrote cannot be read.
+    """
+    by_variant: dict[str, list[Score]] = {variant: [] for variant in plan.titles}
+    for run in runs:
+        by_variant[run.cell.variant].append(score(run))
+    baseline = by_variant[plan.study.baseline]
+    return [
+        Found(
+            variant,
+            tuple(scores),
+            None if variant == plan.study.baseline else compare(scores, baseline),
+        )
+        for variant, scores in by_variant.items()
+    ]
+
+
+def score(run: Done) -> Score:
+    """The score of a finished run, on the first of its benchmarks, asked directly."""
+    settings = run.cell.settings
+    stem = file_stem(settings.eval.benchmarks[0], DIRECT)
+    command = f"xcot eval --workdir={run.directory}"
+    answers = read_answers(run.directory / "eval" / f"{stem}.jsonl", command)
+    high = settings.high_resource
+    right: dict[str, list[bool]] = {}
+    by_problem: dict[str, list[bool]] = {}
+    for answer in answers:
+        right.setdefault(answer.language, []).append(answer.correct)
+        if answer.language not in high:
+            by_problem.setdefault(answer.id, []).append(answer.correct)
+    languages = {code: float(np.mean(marks)) for code, marks in right.items()}
+    low = mean([share for code, share in languages.items() if code not in high])
+    return Score(
+        variant=run.cell.variant,
+        seed=run.cell.seed,
+        languages=languages,
+        english=languages.get(high[0], float("nan")),
+        low=float("nan") if low is None else low,
+        tokens=_tokens(run),
+        right={problem: float(np.mean(marks)) for problem, marks in by_problem.items()},
+    )
+
+
+def _tokens(run: Done) -> int:
+    """Tokens of real text of all steps, by how full the logged steps' rows were."""
+    lines = (run.directory / "metrics.jsonl").read_text("utf-8").splitlines()
+    fill = mean([row["fill"] for row in map(json.loads, lines) if "fill" in row]) or 0.0
+    data, train = run.cell.settings.data, run.cell.settings.train
+    return round(fill * data.row_tokens * data.batch_rows * train.steps)
+
+
+def compare(scores: Sequence[Score], baseline: Sequence[Score]) -> Change:
+    """A variant's runs against the baseline's of the same seeds."""
+    against = {score.seed: score for score in baseline}
+    pairs = [(score, against[score.seed]) for score in scores]
+    problems = sorted(set.intersection(*(set(s.right) & set(b.right) for s, b in pairs)))
+    # [seeds, problems]
+    difference = np.array([[s.right[p] - b.right[p] for p in problems] for s, b in pairs])
+    low, high = np.percentile(_bootstrap(difference), [2.5, 97.5])
+    return Change(
+        value=float(difference.mean()),
+        low=float(low),
+        high=float(high),
+        p=permutation_test(difference.mean(axis=0)),
+        english=float(np.mean([s.english - b.english for s, b in pairs])),
+    )
+
+
+def permutation_test(differences: np.ndarray, seed: int = 0) -> float:
+    """Two-sided p of a mean of paired differences [n]: signs are what chance would draw.
+
+    With 10,000 draws the smallest p is 1e-4.
+    """
+    rng = np.random.default_rng(seed)
+    observed = abs(differences.mean())
+    signs = rng.integers(0, 2, (DRAWS, len(differences)), dtype=np.int8) * 2 - 1
+    drawn = np.abs(signs @ differences) / len(differences)
+    return float((1 + np.sum(drawn >= observed - 1e-12)) / (1 + DRAWS))
+
+
+def _bootstrap(difference: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Means of [seeds, problems] with both drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    seeds, problems = difference.shape
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds
+    of_problems = rng.multinomial(problems, np.full(problems, 1 / problems), DRAWS) / problems
+    return np.einsum("ds,sp,dp->d", of_seeds, difference, of_problems, optimize=True)
+
+
+def best(plan: Plan, found: Sequence[Found]) -> Found | None:
+    """The variant that the study's figures are of."""
+    others = [entry for entry in found if entry.change]
+    if plan.study.method:
+        return next((entry for entry in others if entry.variant == plan.study.method), None)
+    return max(others, key=lambda entry: entry.spread("low")[0], default=None)
+
+
+def figures(plan: Plan, found: Sequence[Found]) -> dict[str, Any]:
+    """Of the best variant against the baseline; gains in points."""
+    entry = best(plan, found)
+    if entry is None or entry.change is None:
+        return {}
+    return {
+        "low_resource_gain": 100 * entry.change.value,
+        "english_change": 100 * entry.change.english,
+        "p_value": entry.change.p,
+    }

@@ -1,0 +1,30 @@
+"""`xcot study`: a grid of runs, and what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xcot_jax.study import analysis, pages, running
+from xcot_jax.study.plan import read
+
+
+def main(file: Path, out: Path, overrides: Sequence[str] = (), *, jobs: int = 0) -> None:
+    """Runs what is left of a study, then prints its table and writes its files.
+
+    Args:
+      file: the study's config.
+      out: directory of its runs and of `study.json`, `study.md` and the picture.
+      overrides: `--config.KEY=VALUE`, applied to every run.
+      jobs: runs side by side; 0: as many as cores and memory allow.
+
+    Raises:
+      InputError: if the study is malformed, `out` holds another one, or a run fails.
+    """
+    plan = read(file, overrides)
+    runs = running.run(plan, out, jobs=jobs)
+    found = analysis.analyse(plan, runs)
+    print(f"\n{plan.study.title}\n\n{pages.table(plan, found).text()}\n")
+    for name, value in analysis.figures(plan, found).items():
+        print(f"{name} = {value:.4g}")
+    print(*pages.write(plan, found, out), sep="\n")
