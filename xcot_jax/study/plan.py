@@ -130,7 +130,7 @@ def _data_name(settings: Settings) -> str:
 
 def _check_equal(plan: Plan) -> None:
     """Refuses a comparison of runs that differ in what the study does not ask about."""
-    allowed = ("name", "seed", "prep.", "loss.", "high_resource", *plan.study.varies)
+    allowed = ("name", "seed", "prep.", "loss.", "high_resource", "data.dir", *plan.study.varies)
     first = next(cell for cell in plan.cells if cell.variant == plan.study.baseline)
     for cell in plan.cells:
         for key, (ours, theirs) in config_files.differences(first.settings, cell.settings).items():
