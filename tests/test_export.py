@@ -17,6 +17,7 @@ from xcot_jax.config import load
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import load_tokenizer
 from xcot_jax.errors import InputError
+from xcot_jax.evaluation.requests import Request
 from xcot_jax.models import transformer
 from xcot_jax.prompts import chosen, direct_prompt
 from xcot_jax.sharding import make_mesh
@@ -129,7 +130,8 @@ def test_transformers_loads_the_export_with_nothing_missing_and_agrees(run, tmp_
 
     # What stops our generation stops theirs.
     asker = ask.trained_run(settings, workdir)
-    said = asker.evaluator.generate(asker.params, [direct_prompt(asker.style, question)])[0]
+    asked = Request(direct_prompt(asker.style, question))
+    said = asker.evaluator.generate(asker.params, [asked])[0]
     text = model.generate(torch.tensor([prompt]), max_new_tokens=24)[0, len(prompt) :].tolist()
     ended = ours.eos_id in text
     assert ended == (not said.truncated)

@@ -1,4 +1,4 @@
-"""Generation against a loop of whole forward passes, its limits, and its order."""
+"""Generation against a loop of whole forward passes; what it depends on, and what not."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xcot_jax import sharding
-from xcot_jax.generation import Generation, Generator, PromptError
+from xcot_jax.generation import Generation, Generator, PromptError, Task
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.settings import MeshSettings
@@ -99,8 +99,7 @@ def expected(endless, eos):
     return answers
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("batch_size", [3, 16])
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), (8, 16)])
 def test_generation_is_the_loop_of_whole_passes(expected, eos, devices, batch_size):
     mesh = make_mesh(devices)
     generator = make_generator(mesh, eos_id=eos, batch_size=batch_size)
@@ -112,14 +111,82 @@ def test_a_tensor_parallel_mesh_generates_the_same(expected, eos):
     assert make_generator(mesh, eos_id=eos).generate(make_params(mesh), PROMPTS) == expected
 
 
-def test_the_cache_grows_when_answers_are_long():
+@pytest.fixture(scope="module")
+def three_rows():
+    """A generator on one device, and its weights."""
+    mesh = make_mesh(1)
+    return make_generator(mesh), make_params(mesh)
+
+
+def test_rows_are_filled_again_when_they_are_free(three_rows, endless):
+    generator, params = three_rows
+    limits = np.random.default_rng(4).integers(1, NEW + 1, len(PROMPTS)).tolist()
+    tasks = [Task(prompt, limit=limit) for prompt, limit in zip(PROMPTS, limits, strict=True)]
+    found = generator.generate(params, tasks)
+    assert [answer.tokens for answer in found] == [
+        tokens[:limit] for tokens, limit in zip(endless, limits, strict=True)
+    ]
+
+
+def test_a_sampled_text_is_its_seeds_whatever_stands_beside_it(three_rows):
+    generator, params = three_rows
+    tasks = [
+        Task(prompt, temperature=3.0 + number % 3, top_p=(1.0, 0.8)[number % 2], seed=seed)
+        for number, prompt in enumerate(PROMPTS[:5])
+        for seed in (0, 1)
+    ]
+    together = generator.generate(params, tasks)
+    assert [generator.generate(params, [task])[0] for task in tasks] == together
+    backwards = generator.generate(params, [*tasks[::-1], *PROMPTS])
+    assert backwards[: len(tasks)] == together[::-1]
+    for first, second in zip(together[::2], together[1::2], strict=True):
+        assert first != second  # Their seeds differ.
+
+
+def test_a_cold_or_narrow_draw_is_greedy(three_rows, endless):
+    generator, params = three_rows
+    tasks = [Task(PROMPTS[0], temperature=1.0, top_p=1e-6, seed=3)]
+    tasks += [Task(PROMPTS[1], temperature=1e-4), Task(PROMPTS[2], temperature=0.0, seed=9)]
+    found = generator.generate(params, tasks)
+    assert [answer.tokens for answer in found] == endless[:3]
+
+
+def test_a_task_that_has_enough_makes_room(three_rows):
+    _, params = three_rows
+    generator = make_generator(make_mesh(1), max_new_tokens=70)
+    whole = generator.generate(params, PROMPTS)
+    found = generator.generate(
+        params, PROMPTS, stopped=lambda number, tokens: number % 2 == 1 and len(tokens) > 3
+    )
+    assert found[::2] == whole[::2]
+    for short, long in zip(found[1::2], whole[1::2], strict=True):
+        assert 3 < len(short.tokens) < 70 and short.tokens == long.tokens[: len(short.tokens)]
+
+
+def test_interruptions_come_between_steps(three_rows):
+    generator, params = three_rows
+
+    class Enough(Exception):
+        pass
+
+    def between():
+        raise Enough
+
+    with pytest.raises(Enough):
+        generator.generate(params, PROMPTS, between=between)
+
+
+def test_the_cache_grows_and_shrinks_with_the_texts_in_it():
     mesh = make_mesh(1)
     params = make_params(mesh)
-    prompts = make_prompts((90, 120), seed=3)
     new = 110
-    # Nothing ends these texts: both answers run through several sizes of the cache.
-    found = make_generator(mesh, max_new_tokens=new).generate(params, prompts)
-    assert found == [Generation(naive(params, prompt, new), truncated=True) for prompt in prompts]
+    tasks = [Task(prompt, limit=new) for prompt in make_prompts((90, 120, 5, 20), seed=3)]
+    tasks += [Task(prompt, limit=3) for prompt in make_prompts((30, 60), seed=4)]
+    # Nothing ends these texts: the first ones run through several sizes of the cache.
+    found = make_generator(mesh, max_new_tokens=new, batch_size=2).generate(params, tasks)
+    assert found == [
+        Generation(naive(params, task.prompt, task.limit), truncated=True) for task in tasks
+    ]
 
 
 def test_answers_stop_at_the_longest_length(expected, eos):
@@ -156,8 +223,10 @@ def test_prompts_without_room_are_errors(prompts, message):
         make_generator(mesh, max_length=8).generate(make_params(mesh), prompts)
 
 
-def test_bfloat16_generates():
-    mesh = make_mesh(1)
+def test_bfloat16_generates_the_same_alone():
+    mesh, params = make_mesh(1), make_params(make_mesh(1))
     graph = transformer.graph(dataclasses.replace(CONFIG, compute_dtype="bfloat16"))
-    generator = Generator(graph, mesh, eos_id=NEVER, pad_id=PAD, batch_size=4, max_new_tokens=4)
-    assert len(generator.generate(make_params(mesh), PROMPTS)) == len(PROMPTS)
+    generator = Generator(graph, mesh, eos_id=NEVER, pad_id=PAD, batch_size=4, max_new_tokens=8)
+    together = generator.generate(params, PROMPTS)
+    assert [len(answer.tokens) for answer in together] == [8] * len(PROMPTS)
+    assert generator.generate(params, PROMPTS[3:4]) == together[3:4]

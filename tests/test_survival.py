@@ -236,20 +236,20 @@ def test_a_signal_breaks_an_evaluation_off_which_is_made_up_for(dataset, tmp_pat
         "train__steps": 3,
     }
     train(tmp_path / "calm", dataset, **changes)
-    batches, generate = [], Generator._continue
+    rounds, fill = [], Generator._fill
 
-    def interrupted(self, params, prompts):
-        batches.append(len(prompts))
+    def interrupted(self, answers, waiting, asked):
+        rounds.append(len(waiting))
         ask_to_stop(signal.SIGTERM)
-        return generate(self, params, prompts)
+        return fill(self, answers, waiting, asked)
 
     one_language_a_batch = {"eval__benchmarks": "heldout", "train__eval_limit": 4}
     with monkeypatch.context() as patch:
-        patch.setattr(Generator, "_continue", interrupted)
+        patch.setattr(Generator, "_fill", interrupted)
         with pytest.raises(SystemExit) as stopped:
             train(tmp_path / "w", dataset, **changes | one_language_a_batch)
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert len(batches) == 1  # Of two, for twelve questions on eight devices.
+    assert rounds == [12]  # Eight rows took some of twelve questions, and no more.
     assert steps(tmp_path / "w") == [2, 3]
     assert "loss" in read(tmp_path / "w")[-1]  # No evaluation is written.
     train(tmp_path / "w", dataset, **changes)

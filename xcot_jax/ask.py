@@ -14,6 +14,7 @@ from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.errors import InputError
 from xcot_jax.evaluate import Evaluator, restore
 from xcot_jax.evaluation.extraction import last_number, plain
+from xcot_jax.evaluation.requests import Request
 from xcot_jax.files import AnyPath
 from xcot_jax.languages import language
 from xcot_jax.models import hf
@@ -27,6 +28,44 @@ a line is a question; an empty line or Ctrl-D ends
 
 
 @dataclasses.dataclass(frozen=True)
+class Draws:
+    """How answers are drawn.
+
+    Attributes:
+      temperature: of the sampling; 0: the most likely token each time.
+      top_p: tokens are drawn from the fewest that hold this share of the probability.
+      samples: answers to each question.
+      seed: of the first answer; the next ones take the seeds after it.
+
+    Raises:
+      InputError: for numbers without meaning.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise InputError(f"--temperature={self.temperature}: must be at least 0")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p={self.top_p}: must be above 0 and at most 1")
+        if self.samples < 1:
+            raise InputError(f"--samples={self.samples}: must be at least 1")
+        if self.samples > 1 and not self.temperature:
+            raise InputError(
+                f"--samples={self.samples} at --temperature=0 would all be the same; raise the "
+                "temperature (0.7 is common)"
+            )
+
+    def requests(self, prompt: str) -> list[Request]:
+        """A request for each of the samples."""
+        seeds = range(self.seed, self.seed + self.samples)
+        return [Request(prompt, self.temperature, self.top_p, seed) for seed in seeds]
+
+
+@dataclasses.dataclass(frozen=True)
 class Asker:
     """A model and how it is asked.
 
@@ -34,11 +73,13 @@ class Asker:
       evaluator: generates.
       params: the weights.
       style: the prompts.
+      draws: how answers are drawn.
     """
 
     evaluator: Evaluator
     params: Any
     style: Template
+    draws: Draws = Draws()
 
     def ask(self, questions: Sequence[str], translate_to: Sequence[str] = ()) -> Iterator[str]:
         """What the model says to each question, ready to print.
@@ -61,9 +102,14 @@ class Asker:
             else direct_prompt(self.style, question)
             for question, code in asked
         ]
-        generations = self.evaluator.generate(self.params, prompts)
-        for (question, code), generation in zip(asked, generations, strict=True):
+        requests = [self.draws.requests(prompt) for prompt in prompts]
+        flat = [request for samples in requests for request in samples]
+        whose = [pair for pair in asked for _ in range(self.draws.samples)]
+        generations = self.evaluator.generate(self.params, flat)
+        for (question, code), request, generation in zip(whose, flat, generations, strict=True):
             lines = [f"> {question}"]
+            if self.draws.temperature:
+                lines.append(f"[seed {request.seed}]")
             text = generation.text
             if code:
                 said, text = split_preamble(self.style, text)

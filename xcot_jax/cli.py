@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,16 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="have the question said in these languages first (sw,th), one after another",
     )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="of the sampling; 0: the likeliest tokens"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="sample the fewest tokens that hold this share"
+    )
+    parser.add_argument("--samples", type=int, default=1, help="answers to each question")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first sample; the next ones count up from it"
+    )
 
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -173,11 +183,13 @@ def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
     from xcot_jax import ask
 
     translate_to = ask.codes(options.translate_to)
+    draws = ask.Draws(options.temperature, options.top_p, options.samples, options.seed)
     if options.workdir:
         asker = ask.trained_run(settings, options.workdir, options.step)
     else:
         own_template = bool(options.config) or "prep.template" in own
         asker = ask.pretrained(settings, own_template=own_template)
+    asker = replace(asker, draws=draws)
     if not options.questions:
         ask.converse(asker, translate_to)
     for answer in asker.ask(options.questions, translate_to):
@@ -221,12 +233,62 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="+", type=Path, metavar="RUN", help="directories of evaluated runs"
     )
     parser.add_argument("--out", type=Path, required=True, help="directory to write the report to")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="RUN",
+        help="the run whose method the others are measured against; the first by default",
+    )
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> None:
     from xcot_jax.evaluation.report import main as report
 
-    report(options.runs, options.out)
+    report(options.runs, options.out, options.baseline)
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, required=True, help="directory of the runs and what they show"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="runs side by side; 0: as cores and memory allow"
+    )
+
+
+def _study(options: argparse.Namespace, overrides: list[str]) -> None:
+    from xcot_jax.errors import InputError
+    from xcot_jax.study.command import main as study
+
+    if options.config is None:
+        raise InputError("xcot study needs --config=FILE, such as configs/studies/ablation.py")
+    study(options.config, options.out, overrides, jobs=options.jobs)
+
+
+def _align_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workdir", type=any_path, required=True, help="directory of a trained run"
+    )
+    parser.add_argument("--step", type=int, help="checkpoint to look at; the newest by default")
+    parser.add_argument(
+        "--benchmark", default="", help="whose questions to take; the first of eval.benchmarks"
+    )
+    parser.add_argument(
+        "--problems", type=_count, default=100, help="how many of its problems, at most (100)"
+    )
+
+
+def _align(options: argparse.Namespace, overrides: list[str]) -> None:
+    settings = _load(options, overrides, options.workdir / "config.json")
+    from xcot_jax.align import align_run
+
+    align_run(
+        settings,
+        options.workdir,
+        benchmark=options.benchmark,
+        problems=options.problems,
+        step=options.step,
+    )
 
 
 def _compile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -270,6 +332,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "report": Command(
         "compare runs: table, charts, page", _report_arguments, _report, configured=False
+    ),
+    "study": Command("compare variants over seeds, in one table", _study_arguments, _study),
+    "align": Command(
+        "see how near a model holds a problem in different languages", _align_arguments, _align
     ),
     "compile": Command(
         "compile a step for a TPU slice: does it fit, how fast at best",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +14,11 @@ from xcot_jax import distributed, sharding, weights
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.evaluation import runner, scoring
+from xcot_jax.evaluation.benchmarks import BENCHMARKS
+from xcot_jax.evaluation.modes import MODES
+from xcot_jax.evaluation.requests import Generation, Request
 from xcot_jax.files import AnyPath
-from xcot_jax.generation import Generator
+from xcot_jax.generation import Generator, Task
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.settings import Settings
@@ -38,17 +42,57 @@ class Evaluator:
     def generate(
         self,
         params: Any,
-        prompts: Sequence[str],
+        requests: Sequence[Request],
         *,
         progress: bool = False,
         between: Callable[[], None] | None = None,
-    ) -> list[runner.Generation]:
-        """What the model says to each prompt, most likely token by most likely token."""
-        ids = [self._tokenizer.prompt_ids(prompt) for prompt in prompts]
-        return [
-            runner.Generation(self._tokenizer.decode(g.tokens), g.truncated, len(g.tokens))
-            for g in self._generator.generate(params, ids, progress=progress, between=between)
+    ) -> list[Generation]:
+        """What the model says to each request, whatever is asked beside it.
+
+        Stop strings are looked for in the decoded text, as they may begin and end within tokens:
+        every few steps, to free the row, and at the end, to cut the text where it has to be cut.
+
+        Args:
+          params: the weights.
+          requests: what to continue, and how.
+          progress: whether to show a bar.
+          between: called every few steps; may raise, to end it all.
+        """
+        tasks = [
+            Task(
+                self._tokenizer.prompt_ids(request.prompt),
+                temperature=request.temperature,
+                top_p=request.top_p,
+                seed=request.seed,
+            )
+            for request in requests
         ]
+
+        def stopped(number: int, tokens: list[int]) -> bool:
+            stop = requests[number].stop
+            return bool(stop) and _first_stop(self._tokenizer.decode(tokens), stop) is not None
+
+        said = self._generator.generate(
+            params, tasks, progress=progress, between=between, stopped=stopped
+        )
+        return [
+            self._cut(request.stop, answer.tokens, answer.truncated)
+            for request, answer in zip(requests, said, strict=True)
+        ]
+
+    def _cut(self, stop: Sequence[str], tokens: list[int], truncated: bool) -> Generation:
+        """The text up to the first stop string, of the tokens up to the one that completes it."""
+        decode = self._tokenizer.decode
+        text, count = decode(tokens), len(tokens)
+        if stop and _first_stop(text, stop) is not None:
+            count = bisect.bisect_left(
+                range(count),
+                True,
+                key=lambda n: _first_stop(decode(tokens[:n]), stop) is not None,
+            )
+            text, truncated = decode(tokens[:count]), False
+            text = text[: _first_stop(text, stop)]
+        return Generation(text, truncated, count)
 
     def run(
         self,
@@ -61,7 +105,7 @@ class Evaluator:
         progress: bool = False,
         between: Callable[[], None] | None = None,
     ) -> list[scoring.BenchmarkResult]:
-        """Scores the benchmarks of the settings.
+        """Scores the benchmarks of the settings, in each of the modes.
 
         Args:
           params: the weights.
@@ -70,7 +114,7 @@ class Evaluator:
           split: split of the dataset's held-out problems, if not the settings'.
           out_dir: where generations and results are saved, if anywhere.
           progress: whether to show a bar.
-          between: called before each batch of prompts; may raise, to end the evaluation.
+          between: called every few steps of generation; may raise, to end the evaluation.
         """
         changes: dict[str, Any] = {}
         if limit is not None:
@@ -81,14 +125,24 @@ class Evaluator:
         settings = dataclasses.replace(self._settings, eval=asked)
         return [
             runner.evaluate(
-                lambda prompts: self.generate(params, prompts, progress=progress, between=between),
+                lambda requests: self.generate(
+                    params, requests, progress=progress, between=between
+                ),
                 settings,
                 benchmark,
                 step=step,
                 out_dir=out_dir,
+                mode=mode,
             )
             for benchmark in asked.benchmarks
+            for mode in asked.modes
         ]
+
+
+def _first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Where the first of these strings begins; None if none is there."""
+    found = [place for string in stop if (place := text.find(string)) >= 0]
+    return min(found, default=None)
 
 
 def restore(
@@ -116,14 +170,15 @@ def restore(
 
 
 def evaluate_run(settings: Settings, workdir: AnyPath, *, step: int | None = None) -> None:
-    """Scores a checkpoint on the benchmarks of the settings and prints the table, in process 0.
+    """Scores a checkpoint on the benchmarks of the settings and prints tables, in process 0.
 
-    Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation, and the settings
-    used.
+    Writes `eval/results.json`, `eval/<benchmark>.jsonl` with every generation (in a mode other than
+    `direct`, `eval/<benchmark>.<mode>.jsonl`), and the settings used.
 
     Raises:
-      InputError: if there is no such checkpoint, or a benchmark cannot be read.
+      InputError: if there is no such checkpoint, benchmark or mode, or one cannot be read.
     """
+    runner.check(settings)  # Before the model is read: the sooner message.
     evaluator, params, step = restore(settings, workdir, step)
     out_dir = workdir / "eval"
     main = distributed.is_main()
@@ -132,6 +187,9 @@ def evaluate_run(settings: Settings, workdir: AnyPath, *, step: int | None = Non
         return
     config_files.save(settings, out_dir / "config.json")
     for result in results:
-        print(f"\n{result.name}, seed {result.seed}, step {step}: {result.benchmark}")
+        title = f"{BENCHMARKS[result.benchmark].title}, {MODES[result.mode].title}"
+        print(f"\n{result.name}, seed {result.seed}, step {step}: {title}")
         print(scoring.result_table(result).text())
+        if votes := runner.votes(result, out_dir, settings.high_resource):
+            print(votes.text())
     print(f"\ngenerations and results in {out_dir}")

@@ -24,12 +24,20 @@ class Template:
       translate: asks for the question in `{language}` first (Random-CoT); has `{question}` too.
       preamble: what the model then says before the answer; has `{question}`, in that language.
       native: asks for the answer, its chain of thought too, in `{language}`; has `{question}`.
+      restate: asks for the question in `{language}` and nothing else; "": `translate` does, as what
+        follows the question is cut off.
+      understand: asks what the question, in `{source}`, is about, step by step in `{language}`
+        (cross-lingual prompting's first turn); has `{question}` too. "": `translate` does.
+      solve: asks for the answer after that, in `{language}`.
     """
 
     direct: str
     translate: str
     preamble: str
     native: str
+    solve: str
+    restate: str = ""
+    understand: str = ""
 
 
 _MATHOCTOPUS = (
@@ -44,6 +52,8 @@ TEMPLATES: dict[str, Template] = {
         translate="Question: {question}\nFirst in {language}, then the answer:\n",
         preamble="Question: {question}\nAnswer:\n",
         native="Question: {question}\nAnswer in {language}:\n",
+        # The models of this template know Random-CoT's turns, and answer in English after them.
+        solve="\nAnswer:\n",
     ),
     "alpaca": Template(
         direct=(
@@ -63,6 +73,16 @@ TEMPLATES: dict[str, Template] = {
             "completes the request.\n\n### Instruction:\n{question}\n"
             "Answer in {language}, step by step.\n\n### Response:\n"
         ),
+        solve=(
+            "\n\n### Instruction:\nNow solve the task as understood above in {language}, step by "
+            'step. End with "The answer is N.", where N is the final number.\n\n### Response:\n'
+        ),
+        understand=(
+            "Below is an instruction that describes a task. Write a response that appropriately "
+            "completes the request.\n\n### Instruction:\nThis task is written in {source}:\n"
+            "{question}\nDo not solve it yet. Explain in {language}, step by step, what it says "
+            "and what it asks for.\n\n### Response:\n"
+        ),
     ),
     # For chat models: the user's message is the whole prompt, so it tells how the answer is to end.
     "chat": Template(
@@ -79,6 +99,18 @@ TEMPLATES: dict[str, Template] = {
             "{question}\n\nReason step by step in {language} and end with "
             '"#### N", where N is the final number.\n'
         ),
+        solve=(
+            "\n\nWith this understanding, solve the task step by step in {language} and end with "
+            '"#### N", where N is the final number.\n'
+        ),
+        restate=(
+            "{question}\n\nSay this question in {language}, in one paragraph, and nothing else. "
+            "Do not answer it.\n"
+        ),
+        understand=(
+            "This task is written in {source}:\n{question}\n\nDo not solve it yet. Explain in "
+            "{language}, step by step, what it says and what it asks for.\n"
+        ),
     ),
     # The words of MathOctopus (Chen et al., arXiv 2310.20246), for numbers that compare with its.
     "mathoctopus": Template(
@@ -90,6 +122,18 @@ TEMPLATES: dict[str, Template] = {
         ),
         preamble="{question}\n\n",
         native=_MATHOCTOPUS,
+        solve=(
+            "\n\n### Instruction:\nSolve the task as understood above. Please answer in {language}."
+            "\n\n### Response:\n"
+        ),
+        restate=_MATHOCTOPUS.replace(
+            "{question}", "Translate into {language}, without answering:\n{question}"
+        ),
+        understand=_MATHOCTOPUS.replace(
+            "{question}",
+            "Explain step by step what this task in {source} says and asks for, without solving it:"
+            "\n{question}",
+        ),
     ),
 }
 
@@ -157,6 +201,57 @@ def split_preamble(style: Template, text: str) -> tuple[str, str]:
     before, after = style.preamble.split("{question}")
     said, found, rest = text.removeprefix(before).partition(after)
     return (said, rest) if found and text.startswith(before) else ("", text)
+
+
+def restate_prompt(style: Template, question: str, into: str) -> tuple[str, str]:
+    """The prompt that asks for the question in language `into` (a code), and where that ends.
+
+    Returns:
+      the prompt, and the string after which a response says something else.
+    """
+    words = style.restate or style.translate
+    _, end = style.preamble.split("{question}")
+    return words.format(question=question, language=language(into).name), end
+
+
+def restated(style: Template, text: str) -> str:
+    """The question in a response to `restate_prompt`."""
+    before, end = style.preamble.split("{question}")
+    return text.strip("\n").removeprefix(before).partition(end)[0].strip()
+
+
+def understand_prompt(
+    style: Template, question: str, source: str, into: str
+) -> tuple[str, tuple[str, ...]]:
+    """Cross-lingual prompting's first turn (Qin et al., arXiv 2310.14799): align the languages.
+
+    Args:
+      style: the template.
+      question: in language `source` (a code).
+      source: code of that language.
+      into: code of the language to understand it in.
+
+    Returns:
+      the prompt, and the strings at which a response ends.
+    """
+    if not style.understand:
+        prompt, end = restate_prompt(style, question, into)
+        return prompt, (end,)
+    names = {"source": language(source).name, "language": language(into).name}
+    return style.understand.format(question=question, **names), ()
+
+
+def solve_prompt(style: Template, before: str, understood: str, answer_in: str) -> str:
+    """Cross-lingual prompting's second turn: what was said so far, and the task-specific question.
+
+    Args:
+      style: the template.
+      before: the first turn's prompt.
+      understood: the response to it.
+      answer_in: code of the language to answer in.
+    """
+    said = before + understood.rstrip("\n")
+    return said + style.solve.format(language=language(answer_in).name)
 
 
 def final_answer(rationale: str, answer: str) -> str:

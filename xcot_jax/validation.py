@@ -11,7 +11,8 @@ from xcot_jax import metrics, sharding
 from xcot_jax.data import loader
 from xcot_jax.data.tokenizer import Tokenizer
 from xcot_jax.evaluate import Evaluator
-from xcot_jax.evaluation import benchmarks
+from xcot_jax.evaluation import runner
+from xcot_jax.evaluation.answers import file_stem
 from xcot_jax.losses import Objective
 from xcot_jax.models import transformer
 from xcot_jax.models.config import ModelConfig
@@ -47,14 +48,13 @@ class Validation:
         self._step = make_eval_step(transformer.graph(config), objective, mesh)
         self._evaluator = Evaluator(settings, config, mesh, tokenizer)
         if settings.train.eval_limit:
-            for benchmark in settings.eval.benchmarks:
-                benchmarks.load(benchmark, settings)  # What cannot be read stops before step 1.
+            runner.check(settings)  # What cannot be read stops before step 1.
         self._batches = loader.evaluation_batches(
             settings, tokenizer, "validation", settings.train.eval_batches
         )
 
     def measure(self, params: Any, step: int, stopping: Callable[[], bool]) -> dict[str, float]:
-        """Scalars of `validation/` losses and `eval/<benchmark>/` accuracies.
+        """Scalars of `validation/` losses and `eval/<benchmark>[.<mode>]/` accuracies.
 
         Args:
           params: all weights.
@@ -82,7 +82,9 @@ class Validation:
             for result in self._evaluator.run(
                 params, step, limit=limit, split="validation", between=look
             ):
+                prefix = f"eval/{file_stem(result.benchmark, result.mode)}"
                 for name in ("high_mean", "low_mean"):
-                    if (value := getattr(result, name)) is not None:
-                        scalars[f"eval/{result.benchmark}/{name}"] = value
+                    for kind, means in (("", result), ("strict_", result.strict)):
+                        if (value := getattr(means, name)) is not None:
+                            scalars[f"{prefix}/{kind}{name}"] = value
         return scalars

@@ -93,7 +93,7 @@ class Pair:
         with tempfile.TemporaryDirectory() as directory:
             model = checkpoints.make(name, Path(directory), **changes)
             config = families.from_hf(hf.read_config(directory), compute_dtype="float32")
-            return Pair(model, config, hf.load(directory, config, _mesh()))
+            return Pair(model, config, hf.load(directory, config, one_device()))
 
     def theirs(self, tokens: np.ndarray, **options: Any) -> Any:
         """A forward pass of transformers'."""
@@ -144,7 +144,7 @@ class Pair:
         prompts = _random_tokens(shapes.vocabulary, shapes.prompts, shapes.prompt_tokens)
         generator = Generator(
             transformer.graph(self.config),
-            _mesh(),
+            one_device(),
             eos_id=-1,
             pad_id=0,
             batch_size=shapes.prompts,
@@ -171,7 +171,7 @@ class Pair:
         return measuring.interleaved({"ours": ours, "theirs": theirs}, rounds)
 
 
-def _mesh() -> jax.sharding.Mesh:
+def one_device() -> jax.sharding.Mesh:
     return sharding.make_mesh(MeshSettings(), jax.devices()[:1])
 
 

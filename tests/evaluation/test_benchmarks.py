@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xcot_jax.data.dataset import write_dataset
+from xcot_jax.data.records import ParallelGroup, View
 from xcot_jax.errors import InputError
 from xcot_jax.evaluation.benchmarks import BENCHMARKS, Question, load
 from xcot_jax.evaluation.extraction import last_number, plain
@@ -106,15 +108,16 @@ def test_an_unknown_benchmark_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
-def test_a_directory_not_set_or_not_there_names_the_setting(name: str, tmp_path: Path) -> None:
+def test_a_place_not_set_or_not_there_names_the_setting(name: str, tmp_path: Path) -> None:
     key = BENCHMARKS[name].setting
-    with pytest.raises(InputError, match=rf"{key} is not set.*--config\.{key}=DIR"):
+    with pytest.raises(InputError, match=rf"{key} is not set.*--config\.{key}=PLACE"):
         load(name, Settings())
     nowhere = str(tmp_path / "nowhere")
     settings = dataclasses.replace(
-        eval_settings(mgsm_dir=nowhere, msvamp_dir=nowhere), data=DataSettings(dir=nowhere)
+        eval_settings(mgsm_dir=nowhere, msvamp_dir=nowhere, jsonl=nowhere),
+        data=DataSettings(dir=nowhere),
     )
-    with pytest.raises(InputError, match=rf"{key}: there is no directory .*nowhere"):
+    with pytest.raises(InputError, match=rf"{key}: there is no .*nowhere.*--config\.{key}=PLACE"):
         load(name, settings)
 
 
@@ -167,3 +170,108 @@ def test_bytes_that_are_not_text_are_named(tmp_path: Path) -> None:
     settings = eval_settings(mgsm_dir=str(tmp_path), languages=("en",))
     with pytest.raises(InputError, match=r"mgsm_en\.tsv: not UTF-8 at byte 2"):
         load("mgsm", settings)
+
+
+def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_any_json_lines_are_a_benchmark(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "own.jsonl",
+        [
+            {"id": 7, "language": "sw", "question": "Ngapi?", "answer": "1,234"},
+            {"id": 7, "language": "en", "question": "How many?", "answer": 1234.0},
+            {"id": 8, "language": "xx", "question": "?", "answer": 1},
+        ],
+    )
+    questions = load("jsonl", eval_settings(jsonl=str(path), languages=("en", "sw", "te")))
+    assert questions.by_language == {
+        "en": (Question("7", "en", "How many?", "1234"),),
+        "sw": (Question("7", "sw", "Ngapi?", "1234"),),
+    }
+    assert questions.missing == ("te",)
+
+
+def test_json_lines_name_their_fields_and_may_be_parallel(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "parallel.jsonl",
+        [{"q": {"en": "How many?", "sw": "Ngapi?"}, "a": "4 + 4 = 8\n#### 8"}],
+    )
+    settings = eval_settings(
+        jsonl=str(path), jsonl_fields=("n", "l", "q", "a"), languages=("sw", "en")
+    )
+    assert load("jsonl", settings).by_language == {
+        "sw": (Question("jsonl-0", "sw", "Ngapi?", "8"),),
+        "en": (Question("jsonl-0", "en", "How many?", "8"),),
+    }
+    # GSM8K as it is published: no id, no language.
+    plain_path = write_jsonl(tmp_path / "gsm8k.jsonl", [{"question": "2?", "answer": "#### 2"}])
+    alone = load("jsonl", eval_settings(jsonl=str(plain_path), languages=("en",)))
+    assert alone.by_language == {"en": (Question("jsonl-0", "en", "2?", "2"),)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([{"question": "2?", "answer": 2}], "field 'language' must be str"),
+        ([{"language": "en", "answer": 2}], "field 'question' must be str"),
+        ([{"language": "en", "question": "2?", "answer": True}], "field 'answer' must be str"),
+        ([{"language": "en", "question": "2?", "answer": "two"}], "answer 'two' is not a number"),
+        (
+            [{"id": "a", "language": "en", "question": text, "answer": 2} for text in "xy"],
+            "2: en has two questions of id 'a'",
+        ),
+    ],
+)
+def test_a_malformed_json_line_is_named(
+    tmp_path: Path, rows: list[dict[str, object]], problem: str
+) -> None:
+    path = write_jsonl(tmp_path / "own.jsonl", rows)
+    with pytest.raises(InputError, match=rf"eval\.jsonl: .*own\.jsonl, line .*{problem}"):
+        load("jsonl", eval_settings(jsonl=str(path), languages=("en", "sw")))
+    with pytest.raises(InputError, match=r"eval\.jsonl_fields names 2 fields"):
+        load("jsonl", eval_settings(jsonl=str(path), jsonl_fields=("id", "language")))
+
+
+def test_a_tfds_split_is_a_benchmark(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    groups = [
+        ParallelGroup(name, question, f"So.\nThe answer is {answer}.", None, (View("en", "?\n"),))
+        for name, question, answer in (("a", "How many?", 8), ("b", "How much?", 9))
+    ]
+    write_dataset(tmp_path, {"test": groups})
+    fields = ("id", "language", "recipe", "answer")
+    settings = eval_settings(languages=("en",), jsonl_fields=fields, jsonl=f"tfds:{tmp_path}:test")
+    assert load("jsonl", settings).by_language == {
+        "en": (Question("a", "en", "How many?", "8"), Question("b", "en", "How much?", "9"))
+    }
+    with pytest.raises(InputError, match=r"eval\.jsonl: tfds:nothing_of_that_name:test: TFDS gave"):
+        load("jsonl", eval_settings(jsonl="tfds:nothing_of_that_name:test"))
+
+
+@pytest.mark.parametrize("place", ["tfds:gsm8k", "tfds::test", "hf:gsm8k", "hf:/x"])
+def test_a_name_of_another_form_says_the_right_one(place: str) -> None:
+    kind = place.partition(":")[0]
+    with pytest.raises(InputError, match=rf"eval\.jsonl: {place}: .* is {kind}:\w+[:/]\w+"):
+        load("jsonl", eval_settings(jsonl=place))
+
+
+def test_a_name_on_the_hub_is_read_from_its_cache_without_a_network(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    settings = eval_settings(mgsm_dir=f"hf:{BENCHMARKS['mgsm'].hub}")
+    with pytest.raises(InputError, match=r"eval\.mgsm_dir: .*without a network, copy the files"):
+        load("mgsm", settings)
+    copy = tmp_path / "datasets--juletxara--mgsm"  # As the Hub's library keeps what it fetched.
+    (copy / "refs").mkdir(parents=True)
+    (copy / "refs" / "main").write_text("0" * 40)
+    (copy / "snapshots" / ("0" * 40)).parent.mkdir()
+    (copy / "snapshots" / ("0" * 40)).symlink_to(real_data / "mgsm")
+    by_language = load("mgsm", settings).by_language
+    assert {code: len(asked) for code, asked in by_language.items()} == dict.fromkeys(CODES, 250)

@@ -13,7 +13,8 @@ import pytest
 
 from xcot_jax.errors import InputError
 from xcot_jax.evaluation.benchmarks import load
-from xcot_jax.evaluation.runner import Generation, evaluate
+from xcot_jax.evaluation.requests import Generation, Request
+from xcot_jax.evaluation.runner import evaluate
 from xcot_jax.evaluation.scoring import BenchmarkResult
 from xcot_jax.prompts import direct_prompt, template
 from xcot_jax.settings import DataSettings, EvalSettings, Settings
@@ -54,7 +55,7 @@ def real_data() -> Path:
 
 def gold_model(
     settings: Settings, benchmark: str, say: Callable[[str], str]
-) -> Callable[[Sequence[str]], list[Generation]]:
+) -> Callable[[Sequence[Request]], list[Generation]]:
     """A model that knows every answer of the benchmark by its prompt, and says `say(answer)`."""
     style = template(settings.prep.template)
     known = {
@@ -62,26 +63,26 @@ def gold_model(
         for asked in load(benchmark, settings).by_language.values()
         for question in asked
     }
-    return lambda prompts: [Generation(say(known[prompt]), False, 5) for prompt in prompts]
+    return lambda requests: [
+        Generation(say(known[request.prompt]), False, 5) for request in requests
+    ]
 
 
 @pytest.mark.parametrize("name", ["mgsm", "msvamp"])
 def test_gold_scores_all_and_silence_nothing_on_real_benchmarks(real_data: Path, name: str) -> None:
     directory = str(real_data / name)
     settings = Settings(eval=EvalSettings(mgsm_dir=directory, msvamp_dir=directory))
-    known = gold_model(
-        settings, name, lambda answer: f"There are 5 + 2 = 7.\nThe answer is {answer}."
-    )
+    known = gold_model(settings, name, lambda answer: f"5 + 2 = 7\n#### {answer}")
     result = evaluate(known, settings, name, step=1, out_dir=None)
-    assert {score.accuracy for score in result.languages.values()} == {1.0}
+    assert {(s.accuracy, s.strict) for s in result.languages.values()} == {(1.0, 1.0)}
     assert result.high_mean == result.low_mean == 1.0 and result.gap == 0.0
 
     settings = dataclasses.replace(settings, eval=dataclasses.replace(settings.eval, limit=100))
     unmarked = gold_model(settings, name, lambda answer: f"5 + 2 = 7, so it is ${int(answer):,}.")
     result = evaluate(unmarked, settings, name, step=1, out_dir=None)
-    assert {score.accuracy for score in result.languages.values()} == {1.0}
+    assert {(s.accuracy, s.strict) for s in result.languages.values()} == {(1.0, 0.0)}
     silent = evaluate(
-        lambda prompts: [Generation("", True, 0)] * len(prompts),
+        lambda requests: [Generation("", True, 0)] * len(requests),
         settings,
         name,
         step=1,
@@ -94,9 +95,9 @@ def test_gold_scores_all_and_silence_nothing_on_real_benchmarks(real_data: Path,
 def test_the_model_is_called_once_with_every_prompt(heldout: Settings) -> None:
     calls: list[list[str]] = []
 
-    def generate(prompts: Sequence[str]) -> list[Generation]:
-        calls.append(list(prompts))
-        return [Generation("5", False, 1)] * len(prompts)
+    def generate(requests: Sequence[Request]) -> list[Generation]:
+        calls.append([request.prompt for request in requests])
+        return [Generation("5", False, 1)] * len(requests)
 
     evaluate(generate, heldout, "heldout", step=1, out_dir=None)
     style = template(heldout.prep.template)
@@ -107,9 +108,9 @@ def test_the_model_is_called_once_with_every_prompt(heldout: Settings) -> None:
 def test_answers_can_be_asked_in_the_questions_language(heldout: Settings) -> None:
     calls: list[str] = []
 
-    def generate(prompts: Sequence[str]) -> list[Generation]:
-        calls.extend(prompts)
-        return [Generation("5", False, 1)] * len(prompts)
+    def generate(requests: Sequence[Request]) -> list[Generation]:
+        calls.extend(request.prompt for request in requests)
+        return [Generation("5", False, 1)] * len(requests)
 
     asked = dataclasses.replace(heldout.eval, answer_in="question")
     native = dataclasses.replace(heldout, eval=asked)
@@ -129,8 +130,8 @@ def test_scores_and_files(heldout: Settings, tmp_path: Path) -> None:
     }
     texts = [text for code in ("en", "de", "sw") for text in said[code]]
 
-    def generate(prompts: Sequence[str]) -> list[Generation]:
-        return [Generation(text, text.endswith("1"), 9) for text in texts[: len(prompts)]]
+    def generate(requests: Sequence[Request]) -> list[Generation]:
+        return [Generation(text, text.endswith("1"), 9) for text in texts[: len(requests)]]
 
     out = tmp_path / "eval"
     result = evaluate(generate, heldout, "heldout", step=40, out_dir=out)
@@ -144,17 +145,32 @@ def test_scores_and_files(heldout: Settings, tmp_path: Path) -> None:
     lines = (out / "heldout.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 9
+    prompt = direct_prompt(template("question"), "How much?")
     assert rows[1] == {
         "id": "p1",
         "language": "en",
         "question": "How much?",
-        "prompt": direct_prompt(template("question"), "How much?"),
+        "mode": "direct",
+        "prompt": prompt,
+        "turns": [
+            {"prompt": prompt, "text": "It is −3,50", "truncated": False, "tokens": 9, "seed": 0}
+        ],
         "text": "It is −3,50",
         "extracted": "-3.5",
+        "rule": "last_number",
+        "span": [6, 11],
+        "strict": None,
         "gold": "-3.5",
         "correct": True,
+        "strict_correct": False,
         "truncated": False,
+        "translation": None,
+        "translation_language": None,
+        "votes": None,
     }
+    assert rows[0]["rule"] == "en" and rows[0]["strict"] == "72" and rows[0]["strict_correct"]
+    assert rows[0]["text"][slice(*rows[0]["span"])] == "72"
+    assert result.languages["en"].strict == pytest.approx(1 / 3)
     assert rows[5]["extracted"] is None and not rows[5]["correct"]
     saved = json.loads((out / "results.json").read_text("utf-8"))
     assert saved == {"results": [result.to_json()]}
@@ -170,8 +186,8 @@ def test_results_of_other_benchmarks_stay_and_the_same_is_replaced(
         heldout, eval=dataclasses.replace(heldout.eval, mgsm_dir=str(tmp_path))
     )
 
-    def saying(text: str) -> Callable[[Sequence[str]], list[Generation]]:
-        return lambda prompts: [Generation(text, False, 1)] * len(prompts)
+    def saying(text: str) -> Callable[[Sequence[Request]], list[Generation]]:
+        return lambda requests: [Generation(text, False, 1)] * len(requests)
 
     out = tmp_path / "eval"
     evaluate(saying("1"), settings, "heldout", step=1, out_dir=out)
@@ -185,7 +201,7 @@ def test_results_of_other_benchmarks_stay_and_the_same_is_replaced(
 def test_limit_is_per_language(heldout: Settings) -> None:
     settings = dataclasses.replace(heldout, eval=dataclasses.replace(heldout.eval, limit=2))
     result = evaluate(
-        lambda prompts: [Generation("72", False, 1)] * len(prompts),
+        lambda requests: [Generation("72", False, 1)] * len(requests),
         settings,
         "heldout",
         step=1,
@@ -200,7 +216,7 @@ def test_a_language_without_questions_is_reported(
     settings = dataclasses.replace(heldout, eval=EvalSettings(languages=("en", "te")))
     with caplog.at_level(logging.WARNING):
         result = evaluate(
-            lambda prompts: [Generation("", False, 0)] * len(prompts),
+            lambda requests: [Generation("", False, 0)] * len(requests),
             settings,
             "heldout",
             step=1,
@@ -212,7 +228,7 @@ def test_a_language_without_questions_is_reported(
 def test_a_model_that_drops_a_prompt_is_caught(heldout: Settings) -> None:
     with pytest.raises(ValueError, match="9 prompts were given, 1 generations came"):
         evaluate(
-            lambda prompts: [Generation("1", False, 1)], heldout, "heldout", step=1, out_dir=None
+            lambda requests: [Generation("1", False, 1)], heldout, "heldout", step=1, out_dir=None
         )
 
 
@@ -225,7 +241,7 @@ def test_a_damaged_results_file_is_named_and_kept(
     (out / "results.json").write_text(text)
     with pytest.raises(InputError, match=r"results\.json is not a results file"):
         evaluate(
-            lambda prompts: [Generation("1", False, 1)] * len(prompts),
+            lambda requests: [Generation("1", False, 1)] * len(requests),
             heldout,
             "heldout",
             step=1,
@@ -236,7 +252,7 @@ def test_a_damaged_results_file_is_named_and_kept(
 
 def test_a_broken_character_does_not_lose_the_evaluation(heldout: Settings, tmp_path: Path) -> None:
     evaluate(
-        lambda prompts: [Generation("\udc80 72", False, 1)] * len(prompts),
+        lambda requests: [Generation("\udc80 72", False, 1)] * len(requests),
         heldout,
         "heldout",
         step=1,

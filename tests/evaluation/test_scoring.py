@@ -9,20 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xcot_jax.evaluation.agreement import Agreement
 from xcot_jax.evaluation.scoring import (
     BenchmarkResult,
     LanguageScore,
     Table,
+    averages,
     language_score,
     points,
     result_table,
     summarise,
     wilson,
 )
+from xcot_jax.languages import CODES, HIGH_RESOURCE
 
 
 def score(correct: int, n: int) -> LanguageScore:
-    return language_score([i < correct for i in range(n)], [False] * n, [True] * n)
+    right = [i < correct for i in range(n)]
+    return language_score(
+        correct=right,
+        strict_correct=right[1:] + [False],
+        truncated=[False] * n,
+        answered=[True] * n,
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,14 +68,20 @@ def test_wilson_of_nothing_and_of_nonsense() -> None:
 
 def test_language_score_counts() -> None:
     found = language_score(
-        [True, False, False, True], [False, True, False, False], [True] * 3 + [False]
+        correct=[True, False, False, True],
+        strict_correct=[True, False, False, False],
+        truncated=[False, True, True, True],
+        answered=[True] * 3 + [False],
+        chrf=41.5,
     )
-    assert (found.accuracy, found.n, found.truncated, found.answered) == (0.5, 4, 0.25, 0.75)
+    assert (found.accuracy, found.n, found.truncated, found.answered) == (0.5, 4, 0.75, 0.75)
+    assert (found.strict, found.chrf, found.right_language) == (0.25, 41.5, None)
     assert (found.low, found.high) == wilson(2, 4)
-    with pytest.raises(ValueError):
-        language_score([], [], [])
-    with pytest.raises(ValueError):
-        language_score([True], [True, False], [True])
+    for outcomes in ([], [True, False]):
+        with pytest.raises(ValueError, match="questions"):
+            language_score(
+                correct=outcomes, strict_correct=outcomes, truncated=[], answered=outcomes
+            )
 
 
 def test_means_weigh_languages_equally_and_gap_is_high_minus_low() -> None:
@@ -75,6 +90,19 @@ def test_means_weigh_languages_equally_and_gap_is_high_minus_low() -> None:
     assert result.high_mean == pytest.approx(0.8)
     assert result.low_mean == pytest.approx(0.4)
     assert result.gap == pytest.approx(0.4)
+    assert result.strict.high_mean == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "ten", "eleven"),
+    [((), 0.25, 0.3), (("te",), 0.25, None), (("sw",), None, None), (("te", "en"), None, None)],
+)
+def test_averages_over_ten_and_eleven_languages_need_them_all(
+    left_out: tuple[str, ...], ten: float | None, eleven: float | None
+) -> None:
+    accuracies = {code: 0.8 if code == "te" else 0.25 for code in CODES if code not in left_out}
+    found = averages(accuracies, HIGH_RESOURCE)
+    assert (found.avg_10, found.avg_11) == (pytest.approx(ten), pytest.approx(eleven))
 
 
 @pytest.mark.parametrize(("codes", "empty"), [(("en",), "low_mean"), (("sw",), "high_mean")])
@@ -84,12 +112,25 @@ def test_an_empty_side_has_no_mean_and_no_gap(codes: tuple[str, ...], empty: str
 
 
 def test_json_has_exactly_the_documented_shape_and_round_trips() -> None:
-    result = summarise("m", 1, 7, "mgsm", {"en": score(9, 10), "sw": score(1, 2)}, ("en",))
+    result = summarise(
+        "m",
+        1,
+        7,
+        "mgsm",
+        {"en": score(9, 10), "sw": score(1, 2)},
+        ("en",),
+        mode="clsp",
+        agreement=Agreement(0.5, 0.25, 4),
+    )
     data = json.loads(json.dumps(result.to_json()))
-    assert set(data) == {
-        "name", "seed", "step", "benchmark", "languages", "high_mean", "low_mean", "gap",
+    means = {"high_mean", "low_mean", "gap", "avg_10", "avg_11"}
+    assert set(data["strict"]) == means
+    assert set(data) == means | {
+        "name", "seed", "step", "benchmark", "mode", "languages", "strict", "agreement",
     }  # fmt: skip
-    fields = {"accuracy", "low", "high", "n", "truncated", "answered"}
+    fields = {
+        "accuracy", "low", "high", "n", "strict", "truncated", "answered", "right_language", "chrf",
+    }  # fmt: skip
     assert set(data["languages"]) == {"en", "sw"} and set(data["languages"]["sw"]) == fields
     assert BenchmarkResult.from_json(data) == result
 
@@ -98,6 +139,8 @@ def test_json_of_another_shape_is_refused() -> None:
     data = summarise("m", 1, 7, "mgsm", {"en": score(9, 10)}, ("en",)).to_json()
     with pytest.raises(ValueError, match="gap"):
         BenchmarkResult.from_json({key: value for key, value in data.items() if key != "gap"})
+    with pytest.raises(ValueError, match="avg_10.*evaluate the run again"):
+        BenchmarkResult.from_json({key: value for key, value in data.items() if key != "avg_10"})
     with pytest.raises(ValueError, match="extra"):
         BenchmarkResult.from_json({**data, "extra": 1})
     with pytest.raises(ValueError, match="without languages"):
@@ -114,6 +157,8 @@ def test_tables_are_aligned_and_hold_every_language() -> None:
     lines = result_table(result).text().split("\n")
     assert lines[0].split() == ["xcot,", "mgsm", "en", "sw", "high", "low", "gap"]
     assert lines[2].split() == ["accuracy", "90.0", "50.0", "90.0", "50.0", "40.0"]
+    assert lines[5].split() == ["strict", "80.0", "0.0", "80.0", "0.0", "80.0"]
     assert lines[-1].split() == ["questions", "10", "2"]
+    assert not any(text.startswith("chrF") for text in lines)
     table = Table(("a", "bb"), (("long name", "1"), ("x", "22")))
     assert table.text() == "a          bb\n-------------\nlong name   1\nx          22"

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 
 from xcot_jax import sharding
 from xcot_jax.models import transformer
+from xcot_jax.models.cache import Cache
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.settings import MeshSettings
 
@@ -135,21 +136,17 @@ def test_rematerialised_gradients_are_the_same(params, remat):
 
 def test_prefill_and_decode_repeat_the_whole_pass(params):
     tokens, positions, segments = packed_arrays((24,), 24)
-    whole = hidden_states(params, tokens, positions, segments)
+    whole = hidden_states(params, tokens, positions, segments)[0]
     model = transformer.apply(GRAPH, params)
-    read = 10
-    first, cache = model.prefill(
-        tokens[:, :read], positions[:, :read], segments[:, :read], capacity=32
-    )
-    parts = [first]
-    for start, stop in ((10, 11), (11, 12), (12, 20), (20, 24)):
-        part = slice(start, stop)
-        hidden, cache = model.decode(
-            tokens[:, part], positions[:, part], segments[:, part], cache, jnp.int32(start)
-        )
-        parts.append(hidden)
-    assert cache.capacity == 32
-    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=2e-5)
+    # The same text in two rows, which are at different places of it; row 1 is nobody's.
+    lengths, rows = jnp.array([10, 13, 4], jnp.int32), jnp.array([2, 0, 3], jnp.int32)
+    first, read = model.prefill(jnp.tile(tokens[:, :16], (3, 1)), lengths)
+    cache = Cache.empty(CONFIG, 3, 48).with_rows(rows, read).resized(24)
+    np.testing.assert_allclose(first, whole[lengths - 1], atol=2e-5)
+    for step in range(10):
+        at = jnp.array([13 + step, 0, 10 + step], jnp.int32)
+        hidden, cache = model.decode(tokens[0][at], at, cache)
+        np.testing.assert_allclose(hidden[::2], whole[at[::2]], atol=2e-5)
 
 
 def test_the_same_parameters_serve_both_compute_types(params):

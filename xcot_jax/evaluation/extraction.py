@@ -12,6 +12,9 @@ How a number is read:
   "x = -3", "-$3" and "答えは-3" are -3, "5-3" is 5 and 3, "COVID-19" is 19.
 - Fractions (3/4, 2 1/2, ½, \\frac{3}{4}) are left alone: neither evaluated nor read as their parts.
 - Lists without spaces (10,20,30) are separate numbers.
+
+Two readings are reported: `strict` takes only a number that is marked as the answer, `flexible`
+the last number of the text where none is.
 """
 
 from __future__ import annotations
@@ -22,10 +25,18 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 
+# A currency before a number; locales write it between the number and its minus (-$5, -R$ 5,
+# -TSh 5), or before both (CHF-5).
+_SIGNS = "$¢£¤¥؋৲৳฿₠-₿﷼＄￡￥￦"
+_NAMES = "USD|EUR|GBP|CHF|RUB|JPY|CNY|RMB|INR|THB|BDT|TZS|KES|TSh|KSh|Rs|Tk"
+_CURRENCY = rf"(?:[A-Z]{{0,2}}\\?[{_SIGNS}]|(?<![A-Za-z])(?:{_NAMES})\.?)"
+# With it, the invisible direction marks of Arabic, Persian and Hebrew.
+_MONEY = re.compile(rf"(?:{_CURRENCY} ?|[\u061c\u200e\u200f])+$")
+
 # What announces the final number. The phrases are those of MGSM's demonstrations (Shi et al.,
 # arXiv 2210.03057); bare words and "####", which is a heading in Markdown too, must be followed by
-# the number itself.
-_NUMBER_NEXT = r"(?=[^\w\n]*[\d½])"
+# the number itself, or by its currency.
+_NUMBER_NEXT = rf"(?=[^\w\n]*(?:{_CURRENCY}[^\w\n]*)?[\d½])"
 ANSWER_MARKERS: dict[str, str] = {
     "gsm8k": "####" + _NUMBER_NEXT,
     "latex": r"\\boxed\s*\{",
@@ -41,7 +52,12 @@ ANSWER_MARKERS: dict[str, str] = {
     "bn": "উত্তর হল",
     "sw": r"\bjibu\s+ni\b",
 }
-_MARKER = re.compile("|".join(ANSWER_MARKERS.values()), re.IGNORECASE)
+LAST_NUMBER = "last_number"
+"""The rule that reads a text in which no answer is marked; the other rules are the markers."""
+
+_MARKER = re.compile(
+    "|".join(f"(?P<{name}>{marker})" for name, marker in ANSWER_MARKERS.items()), re.IGNORECASE
+)
 _DIGIT = re.compile(r"[\d½]")
 _NOT_BLANK = re.compile(r"[^\s:]")
 _CLAUSE_END = re.compile(r"[.!?](?=\s|$)|[。।]")
@@ -64,7 +80,6 @@ _FRACTION = re.compile(
 # A run is digits with single marks between them; most are one number, some are lists.
 _RUN = re.compile(r"(?:(?<![\w.,')])\.)?\d+(?:[.,' ٫]\d+)*")
 _LIST_MARKS = " ,'.٫"
-_CURRENCY = "$€£¥₹฿৳"
 # Thai, kana and Han: without spaces between words, a minus after a letter is no hyphen.
 _UNSPACED_LETTER = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 _ONE_NUMBER = re.compile(
@@ -78,6 +93,21 @@ _ONE_NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """A number read from a text.
+
+    Attributes:
+      value: the number, exactly as written.
+      rule: what found it: a key of `ANSWER_MARKERS`, or `LAST_NUMBER`.
+      span: where it stands in the text, its sign included: from the first, up to before the second.
+    """
+
+    value: Decimal
+    rule: str
+    span: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,33 +125,43 @@ class _Numeral:
         return parts["mark"] if single else None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Number:
+    """A number of a prepared text: where its digits start, its span with its sign, its value."""
+
+    start: int
+    span: tuple[int, int]
+    value: Decimal
+
+
 def numbers(text: str | None) -> tuple[Decimal, ...]:
     """Every number in the text, in order."""
-    prepared = _prepared(text or "")
-    return tuple(value for _, value in _found(prepared))
+    return tuple(number.value for number in _found(_prepared(text or "")))
+
+
+def strict(text: str | None) -> Extracted | None:
+    """The number that the text marks as its answer ("The answer is 72", "#### 72", \\boxed{72}).
+
+    Returns:
+      The number after the last marker of `ANSWER_MARKERS` that a number or a fraction follows;
+      None if there is none, or if it is a fraction.
+    """
+    return _extracted(text or "", last=False)
+
+
+def flexible(text: str | None) -> Extracted | None:
+    """The number a generation gives as its answer: the marked one, else the last of the text.
+
+    Returns:
+      The number; None if there is none, or if what is marked is a fraction.
+    """
+    return _extracted(text or "", last=True)
 
 
 def last_number(text: str | None) -> Decimal | None:
-    """The number a generation gives as its answer.
-
-    That is the number after the last answer marker ("The answer is 72", "#### 72", \\boxed{72}; see
-    `ANSWER_MARKERS`) or, where nothing is marked, the last number of the text.
-
-    Returns:
-      The number, exactly as written; None if there is none, or if what is marked is a fraction.
-    """
-    prepared = _prepared(text or "")
-    found = _found(prepared)
-    limit = len(prepared)
-    for marker in reversed(list(_MARKER.finditer(prepared))):
-        start, end = _clause(prepared, marker.end(), limit)
-        limit = marker.start()
-        if _DIGIT.search(prepared, start, end):
-            result = prepared.rfind("=", start, end)
-            marked = [value for at, value in found if start <= at < end]
-            marked = [value for at, value in found if max(start, result) <= at < end] or marked
-            return marked[0] if marked else None
-    return found[-1][1] if found else None
+    """The value of `flexible`; None if it finds nothing."""
+    found = flexible(text)
+    return found.value if found else None
 
 
 def same_number(a: Decimal | None, b: Decimal | None) -> bool:
@@ -137,19 +177,57 @@ def plain(value: Decimal) -> str:
     return "0" if digits == "-0" else digits
 
 
-def _prepared(text: str) -> str:
-    """The text with ASCII digits and marks, and every fraction blotted out with "½"."""
+def _extracted(text: str, *, last: bool) -> Extracted | None:
+    """The marked number, else, if `last` says so, the last one."""
+    prepared = _prepared(text)
+    found = _found(prepared)
+    limit = len(prepared)
+    for marker in reversed(list(_MARKER.finditer(prepared))):
+        start, end = _clause(prepared, marker.end(), limit)
+        limit = marker.start()
+        if _DIGIT.search(prepared, start, end):
+            result = prepared.rfind("=", start, end)
+            marked = [n for n in found if start <= n.start < end]
+            marked = [n for n in marked if n.start >= result] or marked
+            return _placed(text, marked[0], str(marker.lastgroup)) if marked else None
+    return _placed(text, found[-1], LAST_NUMBER) if found and last else None
+
+
+def _placed(text: str, number: _Number, rule: str) -> Extracted:
+    """The number with its span in the text as it was before `_prepared` shortened it."""
+    start, end = number.span
+    for mark in _LATEX_MARK.finditer(_in_ascii(text)):
+        longer = len(mark[0]) - 1
+        start += longer if mark.start() < start else 0
+        end += longer if mark.start() < end else 0
+    return Extracted(number.value, rule, (start, end))
+
+
+def _in_ascii(text: str) -> str:
+    """The text with ASCII digits and marks, character by character."""
     text = _FULL_WIDTH_MARK.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = re.sub(r"[^\D0-9]", lambda match: str(unicodedata.decimal(match[0])), text)
-    text = _LATEX_MARK.sub(",", text.translate(_ONE_CHARACTER_FORMS))
+    return text.translate(_ONE_CHARACTER_FORMS)
+
+
+def _prepared(text: str) -> str:
+    """The text with ASCII digits and marks, and every fraction blotted out with "½"."""
+    text = _LATEX_MARK.sub(",", _in_ascii(text))
     return _FRACTION.sub(lambda match: "½" * len(match[0]), text)
 
 
-def _found(prepared: str) -> list[tuple[int, Decimal]]:
-    """Start and value of every number of a prepared text."""
+def _found(prepared: str) -> list[_Number]:
+    """Every number of a prepared text."""
     numerals = [n for run in _RUN.finditer(prepared) for n in _numerals(run.start(), run[0])]
     decimal_marks = {mark for numeral in numerals for mark in _shown_decimal_marks(numeral)}
-    return [(n.start, _value(prepared, n, decimal_marks)) for n in numerals]
+    found = []
+    for numeral in numerals:
+        sign = _sign(prepared, numeral.start)
+        value = _value(numeral, decimal_marks)
+        begin = numeral.start if sign is None else sign
+        span = (begin, numeral.start + len(numeral.parts[0]))
+        found.append(_Number(numeral.start, span, value if sign is None else value.copy_negate()))
+    return found
 
 
 def _numerals(start: int, run: str) -> Iterator[_Numeral]:
@@ -174,27 +252,31 @@ def _shown_decimal_marks(numeral: _Numeral) -> Iterator[str]:
             yield {",": ".", ".": ","}[thousands]
 
 
-def _value(prepared: str, numeral: _Numeral, decimal_marks: set[str]) -> Decimal:
-    """What the numeral is worth, given the decimal marks shown in its text."""
+def _value(numeral: _Numeral, decimal_marks: set[str]) -> Decimal:
+    """What the numeral is worth without its sign, given the decimal marks shown in its text."""
     whole, decimals = numeral.parts["whole"], numeral.parts["decimals"] or ""
     if numeral.ambiguous_mark is not None and decimal_marks == {numeral.ambiguous_mark}:
         whole, decimals = whole.split(numeral.ambiguous_mark)
-    sign = "-" if _is_negative(prepared, numeral.start) else ""
     whole = re.sub("[,.' ]", "", whole) or "0"
-    return Decimal(f"{sign}{whole}.{decimals}" if decimals else sign + whole)
+    return Decimal(f"{whole}.{decimals}" if decimals else whole)
 
 
-def _is_negative(prepared: str, start: int) -> bool:
-    """Whether a minus before this position is a sign rather than a subtraction or a hyphen."""
-    before = prepared[max(0, start - 20) : start].rstrip(_CURRENCY)
+def _sign(prepared: str, start: int) -> int | None:
+    """Where the minus of the number at `start` stands, if it is negative.
+
+    A minus that is a subtraction or a hyphen is none.
+    """
+    first = max(0, start - 20)
+    before = _MONEY.sub("", prepared[first:start])
     if not before.endswith("-"):
-        return before.endswith(("=- ", "= - "))
-    left = before[:-1].rstrip(_CURRENCY)
-    operand = left.rstrip(_CURRENCY + " ")[-1:]
+        return first + len(before) - 2 if before.endswith(("=- ", "= - ")) else None
+    left = _MONEY.sub("", before[:-1])
+    operand = _MONEY.sub("", left.rstrip(" ")).rstrip(" ")[-1:]
     if operand and (operand in ")]}%" or unicodedata.category(operand)[0] == "N"):
-        return False
+        return None
     word = left and unicodedata.category(left[-1])[0] in "LM"
-    return not word or bool(_UNSPACED_LETTER.match(left[-1]))
+    hyphen = word and not _UNSPACED_LETTER.match(left[-1])
+    return None if hyphen else first + len(before) - 1
 
 
 def _clause(prepared: str, start: int, limit: int) -> tuple[int, int]:

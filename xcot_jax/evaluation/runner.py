@@ -1,92 +1,70 @@
-"""Runs a benchmark: prompts, one call to the model, extraction, scores, and everything saved."""
+"""Runs a benchmark in a mode: conversations, extraction, scores, and everything saved."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from xcot_jax import distributed
 from xcot_jax.errors import InputError
-from xcot_jax.evaluation import scoring
-from xcot_jax.evaluation.benchmarks import BENCHMARKS, Question, load
-from xcot_jax.evaluation.extraction import last_number, plain, same_number
-from xcot_jax.evaluation.scoring import BenchmarkResult
+from xcot_jax.evaluation import demonstrations, modes
+from xcot_jax.evaluation.answers import DIRECT, Answer, file_stem
+from xcot_jax.evaluation.benchmarks import BENCHMARKS, load
+from xcot_jax.evaluation.conversations import converse
+from xcot_jax.evaluation.measures import measure
+from xcot_jax.evaluation.outcomes import Outcome, outcome
+from xcot_jax.evaluation.requests import Generate
+from xcot_jax.evaluation.scoring import BenchmarkResult, Table
+from xcot_jax.evaluation.voting import vote_table
 from xcot_jax.files import AnyPath, write_whole
-from xcot_jax.prompts import chosen, direct_prompt, native_prompt
+from xcot_jax.prompts import chosen
 from xcot_jax.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Generation:
-    """What the model said to one prompt.
+def check(settings: Settings) -> None:
+    """Checks that all the benchmarks and modes of `eval` can be asked.
 
-    Attributes:
-      text: the decoded response, without the end-of-text token.
-      truncated: whether it was cut off before the model ended it.
-      tokens: tokens generated.
+    Raises:
+      InputError: if one is unknown or cannot be read.
     """
-
-    text: str
-    truncated: bool
-    tokens: int
-
-
-Generate = Callable[[Sequence[str]], Sequence[Generation]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One question, what was said to it, and what was made of that."""
-
-    question: Question
-    prompt: str
-    generation: Generation
-    extracted: Decimal | None
-
-    @property
-    def correct(self) -> bool:
-        """Whether the extracted number is the gold one."""
-        return same_number(self.extracted, Decimal(self.question.answer))
-
-    def to_json(self) -> dict[str, Any]:
-        """One line of the generations file."""
-        return {
-            "id": self.question.id,
-            "language": self.question.language,
-            "question": self.question.question,
-            "prompt": self.prompt,
-            "text": self.generation.text,
-            "extracted": None if self.extracted is None else plain(self.extracted),
-            "gold": self.question.answer,
-            "correct": self.correct,
-            "truncated": self.generation.truncated,
-        }
+    for name in settings.eval.modes:
+        if kind := modes.mode(name).shows:
+            demonstrations.read(settings, kind)
+    for name in settings.eval.benchmarks:
+        load(name, settings)
 
 
 def evaluate(
-    generate: Generate, settings: Settings, benchmark: str, *, step: int, out_dir: AnyPath | None
+    generate: Generate,
+    settings: Settings,
+    benchmark: str,
+    *,
+    step: int,
+    out_dir: AnyPath | None,
+    mode: str = DIRECT,
 ) -> BenchmarkResult:
-    """Asks a benchmark's questions, in all languages in one call of `generate`, and scores them.
+    """Asks a benchmark's questions, a round in all languages a call of `generate`, and scores them.
 
     Args:
-      generate: says something to each prompt, in the order of the prompts.
+      generate: answers requests, in their order.
       settings: the run's settings; its `eval` section says what to ask.
       benchmark: a row of `BENCHMARKS`.
       step: training step of the weights behind `generate`.
-      out_dir: where process 0 writes `<benchmark>.jsonl` (every generation) and `results.json` (the
-        scores, beside those of other benchmarks); None to write nothing.
+      out_dir: where process 0 writes `<benchmark>.jsonl` (every generation; in a mode other than
+        `direct`, `<benchmark>.<mode>.jsonl`) and `results.json` (the scores, beside those of other
+        benchmarks and modes); None to write nothing.
+      mode: a row of `modes.MODES`.
 
     Raises:
-      InputError: if the benchmark cannot be read (see `benchmarks.load`) or `results.json` in
-        `out_dir` is damaged.
-      ValueError: if `generate` does not return one generation a prompt.
+      InputError: if there is no such mode, the benchmark or the demonstrations cannot be read, or
+        `results.json` in `out_dir` is damaged.
+      ValueError: if `generate` does not return one generation a request.
     """
+    row = modes.mode(mode)
     loaded = load(benchmark, settings)
     if loaded.missing:
         _log.warning(
@@ -96,65 +74,69 @@ def evaluate(
         )
     limit = settings.eval.limit or None
     questions = [q for asked in loaded.by_language.values() for q in asked[:limit]]
-    style = chosen(settings.prep)
-    native = settings.eval.answer_in == "question"
-    prompts = [
-        native_prompt(style, question.question, question.language)
-        if native
-        else direct_prompt(style, question.question)
-        for question in questions
-    ]
-    generations = generate(prompts)
-    if len(generations) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts were given, {len(generations)} generations came")
+    shown = demonstrations.read(settings, row.shows) if row.shows else {}
+    manner = modes.Manner(chosen(settings.prep), settings.eval, shown)
+    said = converse([row.converse(question, manner) for question in questions], generate)
     outcomes = [
-        Outcome(question, prompt, generation, last_number(generation.text))
-        for question, prompt, generation in zip(questions, prompts, generations, strict=True)
+        outcome(question, mode, row, reply, turns)
+        for question, (reply, turns) in zip(questions, said, strict=True)
     ]
-    result = score(outcomes, settings, benchmark, step)
+    result = score(outcomes, settings, benchmark, step, mode)
     if out_dir is not None and distributed.is_main():
         save(outcomes, result, out_dir)
     return result
 
 
 def score(
-    outcomes: Sequence[Outcome], settings: Settings, benchmark: str, step: int
+    outcomes: Sequence[Outcome], settings: Settings, benchmark: str, step: int, mode: str = DIRECT
 ) -> BenchmarkResult:
     """The scores of these outcomes, language by language."""
-    by_language: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_language.setdefault(outcome.question.language, []).append(outcome)
-    scores = {
-        code: scoring.language_score(
-            correct=[outcome.correct for outcome in asked],
-            truncated=[outcome.generation.truncated for outcome in asked],
-            answered=[outcome.extracted is not None for outcome in asked],
-        )
-        for code, asked in by_language.items()
-    }
-    return scoring.summarise(
-        settings.name, settings.seed, step, benchmark, scores, settings.high_resource
+    return measure(
+        [Answer.from_json(outcome.to_json()) for outcome in outcomes],
+        name=settings.name,
+        seed=settings.seed,
+        step=step,
+        benchmark=benchmark,
+        high_resource=settings.high_resource,
+        mode=mode,
+        native=settings.eval.answer_in == "question",
     )
 
 
 def save(outcomes: Iterable[Outcome], result: BenchmarkResult, out_dir: AnyPath) -> None:
-    """Writes the generations, and the result in place of the same benchmark's former one.
+    """Writes the generations, and the result in place of the same benchmark's and mode's former.
 
     Raises:
       InputError: if `results.json` is there and cannot be read.
     """
     path = out_dir / "results.json"
     kept: list[dict[str, Any]] = []
+    key = (result.benchmark, result.mode)
     if path.exists():
         try:
             kept = json.loads(path.read_text("utf-8"))["results"]
-            kept = [entry for entry in kept if entry["benchmark"] != result.benchmark]
-        except (ValueError, KeyError, TypeError) as error:
+            kept = [e for e in kept if (e["benchmark"], e.get("mode", DIRECT)) != key]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is not a results file ({error!r}); move it away and evaluate again"
             ) from error
     out_dir.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(outcome.to_json(), ensure_ascii=False) + "\n" for outcome in outcomes]
-    write_whole(out_dir / f"{result.benchmark}.jsonl", "".join(lines))
+    write_whole(out_dir / f"{file_stem(*key)}.jsonl", "".join(lines))
     text = json.dumps({"results": [*kept, result.to_json()]}, ensure_ascii=False, indent=2)
     write_whole(path, text + "\n")
+
+
+def votes(
+    result: BenchmarkResult, out_dir: AnyPath, high_resource: Collection[str]
+) -> Table | None:
+    """What a result's votes gained over single answers, from the saved generations.
+
+    Returns:
+      see `voting.vote_table`; None if nothing was voted on.
+    """
+    if not modes.mode(result.mode).votes:
+        return None
+    text = (out_dir / f"{file_stem(result.benchmark, result.mode)}.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in text.split("\n") if line]
+    return vote_table(lines, high_resource)

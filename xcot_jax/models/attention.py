@@ -1,4 +1,4 @@
-"""Causal attention within segments, over packed rows and over a cache of earlier tokens."""
+"""Causal attention within segments, over packed rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from xcot_jax import sharding
 from xcot_jax.errors import InputError
 from xcot_jax.models.attention_blocks import BLOCK, blocked_attention
 from xcot_jax.models.attention_rule import AttentionRule, alibi_slopes, mask_bias
-from xcot_jax.pytree import pytree
 
 AttentionKernel = Literal["auto", "plain", "blocks", "splash", "cudnn"]
 
@@ -55,66 +54,25 @@ def attention(
     """
     if chosen := _choice(kernel, q, k, rule):
         return chosen(q, k, v, segments=query_segments, rule=rule)
-    mixed = _attend(
-        _by_key_head(q, k.shape[2], rule),
-        k.swapaxes(1, 2),
-        v.swapaxes(1, 2),
-        *_visible(query_positions, key_positions, query_segments, key_segments, rule),
-        rule,
-    )
-    return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
+    distance, visible = _visible(query_positions, key_positions, query_segments, key_segments, rule)
+    return attend_to_keys(q, k.swapaxes(1, 2), v.swapaxes(1, 2), distance, visible, rule)
 
 
-@pytree
-class Cache:
-    """Keys and values of the tokens read so far, one column a token.
-
-    Layers lie in arrays of their own, and heads before columns: one array for all layers is copied
-    whole at every step on CPU, which makes decoding four times slower.
-
-    Attributes:
-      keys, values: for each layer `[B, K, capacity, H]` in the compute type.
-      positions: `[B, capacity]`, place of each token in its segment.
-      segments: `[B, capacity]`, `PADDING` where a column is padding or not yet written.
-    """
-
-    keys: tuple[Float[Array, "B K capacity H"], ...]
-    values: tuple[Float[Array, "B K capacity H"], ...]
-    positions: Int[Array, "B capacity"]
-    segments: Int[Array, "B capacity"]
-
-    @property
-    def capacity(self) -> int:
-        """Columns, written or not."""
-        return self.positions.shape[1]
-
-    def grown(self, capacity: int) -> Cache:
-        """The same with unwritten columns added on the right, up to `capacity`."""
-        added = (0, capacity - self.capacity)
-        wide = ((0, 0), (0, 0), added, (0, 0))
-        return Cache(
-            keys=tuple(jnp.pad(layer, wide) for layer in self.keys),
-            values=tuple(jnp.pad(layer, wide) for layer in self.values),
-            positions=jnp.pad(self.positions, ((0, 0), added)),
-            segments=jnp.pad(self.segments, ((0, 0), added)),
-        )
-
-
-def cached_attention(
+def attend_to_keys(
     q: Float[Array, "B T N H"],
-    keys: Float[Array, "B K capacity H"],
-    values: Float[Array, "B K capacity H"],
-    *,
-    query_positions: Int[Array, "B T"],
-    key_positions: Int[Array, "B capacity"],
-    query_segments: Int[Array, "B T"],
-    key_segments: Int[Array, "B capacity"],
+    k: Float[Array, "B K S H"],
+    v: Float[Array, "B K S H"],
+    distance: Int[Array, "B T S"],
+    visible: Bool[Array, "B T S"],
     rule: AttentionRule,
 ) -> Float[Array, "B T N H"]:
-    """`attention` with the keys and values of one layer of a `Cache`."""
-    distance, visible = _visible(query_positions, key_positions, query_segments, key_segments, rule)
-    queries = _by_key_head(q, keys.shape[1], rule)
-    mixed = _attend(queries, keys, values, distance, visible, rule)
+    """`attention` to keys and values whose heads lie before their columns.
+
+    Args:
+      distance: how far each key lies behind each query.
+      visible: whether that query sees it.
+    """
+    mixed = _attend(_by_key_head(q, k.shape[1], rule), k, v, distance, visible, rule)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from xcot_jax import sharding
-from xcot_jax.models.attention import Cache, attention, cached_attention
+from xcot_jax.models.attention import PADDING, attention
 from xcot_jax.models.block import Block, Norm, matrix
+from xcot_jax.models.cache import Cache, cached_attention, write
 from xcot_jax.models.config import REMAT_POLICIES, LayerKind, ModelConfig
 from xcot_jax.models.rotary import Angles, rotary_angles
 
@@ -68,77 +69,67 @@ class Transformer(nnx.Module):
         return self.config.logit_rule.apply(products)
 
     def prefill(
-        self,
-        tokens: Int[Array, "B T"],
-        positions: Int[Array, "B T"],
-        segment_ids: Int[Array, "B T"],
-        *,
-        capacity: int,
-    ) -> tuple[Float[Array, "B T D"], Cache]:
-        """Reads prompts into the first T columns of a new cache of `capacity` columns.
+        self, tokens: Int[Array, "R T"], lengths: Int[Array, " R"]
+    ) -> tuple[Float[Array, "R D"], Cache]:
+        """Reads prompts.
+
+        Args:
+          tokens: one prompt a row, from the left.
+          lengths: tokens of each prompt, at least one.
 
         Returns:
-          the hidden states, as `hidden_states` gives them, and the cache.
+          the hidden states of the prompts' last tokens, and a cache of T columns.
         """
-        hidden, carried = self._read(tokens, positions, segment_ids, keep=True)
+        columns = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None, :]
+        segments = jnp.where(columns < lengths[:, None], 1, PADDING).astype(jnp.int32)
+        positions = jnp.broadcast_to(columns, tokens.shape)
+        hidden, carried = self._read(tokens, positions, segments, keep=True)
+        last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)
         cache = Cache(
             keys=tuple(key.swapaxes(1, 2) for key, _ in carried),
             values=tuple(value.swapaxes(1, 2) for _, value in carried),
-            positions=positions,
-            segments=segment_ids,
         )
-        return hidden, cache.grown(capacity)
+        return last[:, 0], cache
 
     def decode(
-        self,
-        tokens: Int[Array, "B T"],
-        positions: Int[Array, "B T"],
-        segment_ids: Int[Array, "B T"],
-        cache: Cache,
-        column: Int[Array, ""],
-    ) -> tuple[Float[Array, "B T D"], Cache]:
-        """Reads further tokens (one a row, as a rule) into the cache from `column` on.
+        self, tokens: Int[Array, " B"], positions: Int[Array, " B"], cache: Cache
+    ) -> tuple[Float[Array, "B D"], Cache]:
+        """Reads one more token a row.
 
         The layers are unrolled rather than scanned: each then updates its own part of the cache in
         place, and inside a loop their weights are sliced and cast once.
+
+        Args:
+          tokens: one a row.
+          positions: each token's place in its row, which is its column in the cache.
+          cache: of the tokens before.
 
         Returns:
           the hidden states and the cache with these tokens in it.
         """
         config = self.config
-        angles = self._angles(positions)
-        all_positions = jax.lax.dynamic_update_slice(cache.positions, positions, (0, column))
-        all_segments = jax.lax.dynamic_update_slice(cache.segments, segment_ids, (0, column))
+        angles = self._angles(positions[:, None])
         block, stacked = nnx.split(self.blocks)
-        x = self._embed(tokens)
+        x = self._embed(tokens[:, None])
         keys, values = [], []
         for layer, kind in enumerate(config.kinds):
 
             def attend(
                 q: Any, k: Any, v: Any, layer: int = layer, kind: LayerKind = kind
             ) -> tuple[Any, None]:
-                start = (0, 0, column, 0)
-                keys.append(
-                    jax.lax.dynamic_update_slice(cache.keys[layer], k.swapaxes(1, 2), start)
-                )
-                values.append(
-                    jax.lax.dynamic_update_slice(cache.values[layer], v.swapaxes(1, 2), start)
-                )
+                keys.append(write(cache.keys[layer], k, positions))
+                values.append(write(cache.values[layer], v, positions))
                 mixed = cached_attention(
                     q,
                     keys[layer],
                     values[layer],
-                    query_positions=positions,
-                    key_positions=all_positions,
-                    query_segments=segment_ids,
-                    key_segments=all_segments,
+                    positions=positions,
                     rule=config.attention_rule(kind),
                 )
                 return mixed, None
 
             x, _ = nnx.merge(block, _layer(stacked, layer))(x, angles[kind], attend)
-        cache = Cache(tuple(keys), tuple(values), all_positions, all_segments)
-        return self.final_norm(x), cache
+        return self.final_norm(x)[:, 0], Cache(tuple(keys), tuple(values))
 
     def _read(
         self,

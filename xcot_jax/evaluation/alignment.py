@@ -1,0 +1,186 @@
+"""How near a model holds the same problem in different languages: retrieval, and a plane to see."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+PAIRS, CENTRED = "all pairs", "all pairs, centred"
+TO_HIGH, TO_HIGH_CENTRED = "low to high", "low to high, centred"
+"""How retrieval is counted: over all pairs of languages or from low-resource to high-resource ones
+only, of the states as they are or less their language's mean. That mean holds much of what tells a
+language apart, and little of what a sentence means (Libovický et al., arXiv 2004.05160)."""
+
+States = Float[np.ndarray, "G Q D"]
+"""One vector for each of Q problems in each of G languages, problems in one order."""
+
+ALIGNMENT_FILE = "alignment.json"
+"""In a run's eval directory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """The two directions in which the last layer's states differ most.
+
+    Attributes:
+      points: language code -> (x, y) of each problem.
+      variance: share of the variance along x and along y.
+    """
+
+    points: Mapping[str, tuple[tuple[float, float], ...]]
+    variance: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The alignment of one set of weights.
+
+    Attributes:
+      step: training step of the weights; 0 before the first.
+      accuracy: way of counting -> accuracy of retrieval after each of `Alignment.layers`.
+      languages: code -> accuracy in the last layer, over the pairs this language asks in, of the
+        states as they are.
+      plane: of the last layer.
+    """
+
+    step: int
+    accuracy: Mapping[str, tuple[float, ...]]
+    languages: Mapping[str, float]
+    plane: Plane
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """What `xcot align` found.
+
+    Attributes:
+      benchmark: where the problems are from.
+      problems: how many.
+      high_resource: codes of the run's high-resource languages.
+      layers: after how many of its layers the model was looked at.
+      before: the weights training began with.
+      after: the trained weights.
+    """
+
+    benchmark: str
+    problems: int
+    high_resource: tuple[str, ...]
+    layers: tuple[int, ...]
+    before: Snapshot
+    after: Snapshot
+
+    def to_json(self) -> dict[str, Any]:
+        """The alignment as what `json.dumps` takes."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Alignment:
+        """The alignment that `to_json` made this of.
+
+        Raises:
+          KeyError, TypeError, ValueError: if it is none.
+        """
+        return cls(
+            benchmark=str(data["benchmark"]),
+            problems=int(data["problems"]),
+            high_resource=tuple(data["high_resource"]),
+            layers=tuple(data["layers"]),
+            before=_snapshot(data["before"]),
+            after=_snapshot(data["after"]),
+        )
+
+
+def snapshot(
+    step: int, codes: Sequence[str], by_layer: Sequence[States], high_resource: Collection[str]
+) -> Snapshot:
+    """Measures one set of weights by its states after every layer looked at.
+
+    The ways from low to high are left out where there is no language of either.
+    """
+    tables = [retrieval(states) for states in by_layer]
+    centred = [retrieval(states - states.mean(axis=1, keepdims=True)) for states in by_layer]
+    accuracy = {
+        PAIRS: tuple(map(mean_retrieval, tables)),
+        CENTRED: tuple(map(mean_retrieval, centred)),
+    }
+    high = [index for index, code in enumerate(codes) if code in high_resource]
+    low = [index for index, code in enumerate(codes) if code not in high_resource]
+    if high and low:
+        for way, found in ((TO_HIGH, tables), (TO_HIGH_CENTRED, centred)):
+            accuracy[way] = tuple(float(table[np.ix_(low, high)].mean()) for table in found)
+    asking = [_off_diagonal(row, index) for index, row in enumerate(tables[-1])]
+    return Snapshot(
+        step=step,
+        accuracy=accuracy,
+        languages={code: float(row.mean()) for code, row in zip(codes, asking, strict=True)},
+        plane=plane(codes, by_layer[-1]),
+    )
+
+
+def retrieval(states: States) -> Float[np.ndarray, "G G"]:
+    """How often a problem's nearest neighbour in another language is itself.
+
+    Nearest by cosine, as in cross-lingual sentence retrieval (Tatoeba; Artetxe and Schwenk, 2019).
+    Chance is 1 / Q.
+
+    Returns:
+      the share, rows by the language that asks, columns by the one that is searched.
+    """
+    norms = np.linalg.norm(states, axis=-1, keepdims=True)
+    unit = states / np.maximum(norms, np.finfo(states.dtype).tiny)
+    languages, problems, _ = states.shape
+    found = np.ones((languages, languages))
+    for ask, search in itertools.permutations(range(languages), 2):
+        nearest = np.argmax(unit[ask] @ unit[search].T, axis=1)
+        found[ask, search] = np.mean(nearest == np.arange(problems))
+    return found
+
+
+def mean_retrieval(table: Float[np.ndarray, "G G"]) -> float:
+    """The mean over all pairs of different languages, in both directions."""
+    return float(np.mean([_off_diagonal(row, index) for index, row in enumerate(table)]))
+
+
+def plane(codes: Sequence[str], states: States) -> Plane:
+    """The first two principal components of all states together.
+
+    Signs are fixed, the largest loading being positive, so that the same states give the same
+    picture.
+    """
+    flat = states.reshape(-1, states.shape[-1]).astype(np.float64)
+    centred = flat - flat.mean(axis=0)
+    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
+    axes = directions[:2]
+    axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
+    points = (centred @ axes.T).reshape(*states.shape[:2], 2)
+    total = float(np.sum(scales**2)) or 1.0
+    return Plane(
+        points={
+            code: tuple((round(float(x), 5), round(float(y), 5)) for x, y in of)
+            for code, of in zip(codes, points, strict=True)
+        },
+        variance=(float(scales[0] ** 2 / total), float(scales[1] ** 2 / total)),
+    )
+
+
+def _off_diagonal(row: np.ndarray, index: int) -> np.ndarray:
+    return np.delete(row, index)
+
+
+def _snapshot(data: Mapping[str, Any]) -> Snapshot:
+    points = data["plane"]["points"]
+    x, y = data["plane"]["variance"]
+    return Snapshot(
+        step=int(data["step"]),
+        accuracy={way: tuple(shares) for way, shares in data["accuracy"].items()},
+        languages=dict(data["languages"]),
+        plane=Plane(
+            points={code: tuple((p, q) for p, q in of) for code, of in points.items()},
+            variance=(x, y),
+        ),
+    )
