@@ -66,7 +66,7 @@ class TrainedModel:
         while chunk := tuple(itertools.islice(left, _BATCHES * self._settings.eval.batch_size)):
             evaluator, params = self._loaded
             asked = [prompts.translate_prompt(self._style, r.text, r.target) for r in chunk]
-            replies = evaluator.generate(params, asked)
+            replies = evaluator.generate(params, [Request(prompt) for prompt in asked])
             for request, reply in zip(chunk, replies, strict=True):
                 said = said_question(self._style, reply.text)
                 if said is not None:
