@@ -60,7 +60,7 @@ setup(
         "peers": ["torch>=2.6", "google-tunix>=0.1.7,<0.2"],
         "beam": ["apache-beam>=2.65,<3"],
         "test": [
-            "pytest>=8.3,<10",
+            "pytest>=9,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",
             "beartype>=0.20,<1",

@@ -17,8 +17,9 @@ def environment(flags: str = HASTE) -> Mapping[str, str]:
     Args:
       flags: XLA's; without more than `HASTE`, the process has one device.
     """
-    return os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    shared = cache if cache["JAX_COMPILATION_CACHE_DIR"] else {}  # None without pytest's cache.
+    return os.environ | {"XLA_FLAGS": flags} | shared

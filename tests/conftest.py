@@ -1,5 +1,6 @@
 """Eight CPU devices, strict types and shapes; programs compiled in haste, and kept between runs."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -20,7 +21,10 @@ os.environ["XLA_FLAGS"] = (
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every annotated shape of the library is checked in the tests.
+# Every annotated shape of the library is checked in the tests. What modules under the hook import
+# first has its source compiled anew, so the large packages come before.
+for name in ("flax.nnx", "grain", "optax", "orbax.checkpoint", "tensorflow_datasets"):
+    importlib.import_module(name)
 jaxtyping.install_import_hook("xcot_jax", "tests.shape_checker.check")
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 import tqdm
 
 from xcot_jax import distributed
@@ -20,10 +19,14 @@ from xcot_jax.data import packing
 from xcot_jax.data.loader import HostBatch
 from xcot_jax.devices import peak_flops
 from xcot_jax.files import AnyPath, is_remote, write_whole
+from xcot_jax.importing import without
 from xcot_jax.languages import CODES
 from xcot_jax.models import counting
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.train_step import StepMetrics
+
+with without("torch"):  # Looked for only to know its tensors, which never come here.
+    import tensorboardX
 
 _WRITE_SECONDS = 30
 """Between two writings of `metrics.jsonl` to object storage."""

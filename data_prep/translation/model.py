@@ -14,6 +14,7 @@ from typing import Any
 from data_prep.translation.requests import Refusal, Request
 from xcot_jax import config, prompts
 from xcot_jax.errors import InputError
+from xcot_jax.evaluation import requests as asking
 from xcot_jax.settings import Settings
 
 _BATCHES = 4  # Generated in one call: sorted by length inside, and stored after it.
@@ -66,7 +67,7 @@ class TrainedModel:
         while chunk := tuple(itertools.islice(left, _BATCHES * self._settings.eval.batch_size)):
             evaluator, params = self._loaded
             asked = [prompts.translate_prompt(self._style, r.text, r.target) for r in chunk]
-            replies = evaluator.generate(params, [Request(prompt) for prompt in asked])
+            replies = evaluator.generate(params, [asking.Request(prompt) for prompt in asked])
             for request, reply in zip(chunk, replies, strict=True):
                 said = said_question(self._style, reply.text)
                 if said is not None:
