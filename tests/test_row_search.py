@@ -56,5 +56,14 @@ def test_a_slope_that_is_too_flat_is_corrected():
     assert len(chip.asked) <= 6
 
 
+@given(st.floats(0, 10_000), st.floats(100, 3_000), st.floats(0, 0.05), st.integers(1, 30))
+def test_a_search_within_a_share_ends_sooner_and_that_near(fixed, row, saving, start):
+    exact, near = Chip(fixed, row, saving), Chip(fixed, row, saving)
+    most = most_rows(exact, CAPACITY, start)
+    found = most_rows(near, CAPACITY, start, within=0.1)
+    assert most / 1.2 - 1 <= found <= most
+    assert len(near.asked) <= len(exact.asked)
+
+
 def test_no_row_fits():
     assert most_rows(Chip(20_000, 1), CAPACITY, 4) == 0

@@ -45,17 +45,19 @@ def table(compiler, tmp_path_factory):
     return path, rows
 
 
-def test_the_whole_table_takes_sixty_compilations_at_most(compiler, table):
-    assert len(compiler.asked) == len(set(compiler.asked)) <= 60
+def test_the_whole_table_takes_forty_compilations_at_most(compiler, table):
+    assert len(compiler.asked) == len(set(compiler.asked)) <= 40
 
 
-def test_every_count_is_compiled_and_fits_and_one_more_hardly_would(compiler, table):
+def test_every_count_is_compiled_and_fits_and_a_tenth_more_hardly_would(compiler, table):
     for model, found in table[1].items():
         for topology, rows in found.items():
             assert (model, topology, rows, "fused") in compiler.asked
             limit = tpu_memory.capacity(topology)
             assert compiler.needs(model, topology, rows) <= limit
-            assert compiler.needs(model, topology, rows + 2) > 0.99 * limit
+            share = 0.0 if topology == tpu_memory.TOPOLOGIES[0] else tpu_memory.WITHIN
+            more = rows + 2 + int(share * rows)
+            assert compiler.needs(model, topology, more) > 0.99 * limit
 
 
 def test_what_the_file_holds_is_not_compiled_again(table):

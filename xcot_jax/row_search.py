@@ -8,7 +8,9 @@ Need = Callable[[int], float | None]
 """From rows a chip to the bytes that a chip needs; None where a program of so many does not fit."""
 
 
-def most_rows(need: Need, capacity: float, start: int, slope: float | None = None) -> int:
+def most_rows(
+    need: Need, capacity: float, start: int, slope: float | None = None, *, within: float = 0.0
+) -> int:
     """The most rows a chip holds, by few compilations.
 
     Memory grows linearly with rows but for what the compiler does when it is short of it. The line
@@ -21,6 +23,7 @@ def most_rows(need: Need, capacity: float, start: int, slope: float | None = Non
       capacity: bytes of a chip.
       start: the first count to try; lowered until it fits.
       slope: bytes a row takes, if they are known; measured by doubling `start` if not.
+      within: the share of its rows by which what is found may be short of the most.
 
     Returns:
       rows a chip; 0 if not even one fits.
@@ -31,11 +34,11 @@ def most_rows(need: Need, capacity: float, start: int, slope: float | None = Non
         if rows == 1:
             return 0
         bound, rows = rows, rows - max(1, rows // (4 if slope is None else 8))
-    while bound is None or rows + 1 < bound:
+    while bound is None or bound - rows > 1 + within * rows:
         guess = 2 * rows
         if slope is not None:
             guess = rows + int((capacity - used) / max(slope, 1.0))
-            if guess <= rows:
+            if guess - rows <= within * rows:
                 break
         if bound is not None and guess >= bound:
             guess, back = max(rows + 1, bound - back), 2 * back
