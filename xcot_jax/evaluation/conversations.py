@@ -43,6 +43,8 @@ def converse(
 ) -> list[tuple[Reply, tuple[Turn, ...]]]:
     """Holds all conversations, with one call of `generate` a round.
 
+    A request that several conversations make is generated once: equal ones have equal answers.
+
     Returns:
       of each conversation its reply, and its turns in order.
 
@@ -53,14 +55,14 @@ def converse(
     replies: dict[int, Reply] = {}
     rounds = {index: list(next(talk)) for index, talk in enumerate(conversations)}
     while rounds:
-        requests = [request for asked in rounds.values() for request in asked]
+        requests = list(dict.fromkeys(r for asked in rounds.values() for r in asked))
         said = generate(requests)
         if len(said) != len(requests):
             raise ValueError(f"{len(requests)} prompts were given, {len(said)} generations came")
-        generations = iter(said)
+        generations = dict(zip(requests, said, strict=True))
         following = {}
         for index, asked in rounds.items():
-            given = [next(generations) for _ in asked]
+            given = [generations[request] for request in asked]
             turns[index] += map(Turn, asked, given)
             try:
                 following[index] = list(conversations[index].send(given))

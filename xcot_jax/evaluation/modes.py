@@ -41,11 +41,13 @@ class Manner:
       style: the prompts.
       settings: of the evaluation.
       demonstrations: worked examples by language, for the modes that show some.
+      parallel: id of a problem -> language -> its question, for the modes that ask all of them.
     """
 
     style: Template
     settings: EvalSettings
     demonstrations: Demonstrations = dataclasses.field(default_factory=dict)
+    parallel: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     def answer_prompt(self, question: str, code: str) -> str:
         """Asks for the answer to a question in language `code`, in the language of the settings."""
@@ -53,18 +55,15 @@ class Manner:
             return native_prompt(self.style, question, code)
         return direct_prompt(self.style, question)
 
-    def samples(self, prompt: str, question: Question, reason: str = "") -> list[Request]:
-        """`eval.samples` draws of a response, each with a seed of its own.
-
-        Seeds depend on the question and on `reason`, which names what else tells draws apart.
-        """
+    def samples(self, prompt: str, *names: str) -> list[Request]:
+        """`eval.samples` draws of a response, each with a seed of its own that `names` decide."""
         asked = self.settings
         return [
             Request(
                 prompt,
                 temperature=asked.temperature,
                 top_p=asked.top_p,
-                seed=seed(asked.seed, question.id, question.language, reason, str(number)),
+                seed=seed(asked.seed, *names, str(number)),
             )
             for number in range(asked.samples)
         ]
@@ -80,6 +79,7 @@ class Mode:
       converse: the conversation about a question.
       votes: whether the answer is a majority's.
       shows: kind of demonstrations it shows, as `demonstrations.KINDS` names them; "" for none.
+      parallel: whether it asks a problem's questions in `eval.vote_languages`, as they are given.
     """
 
     title: str
@@ -87,6 +87,7 @@ class Mode:
     converse: Callable[[Question, Manner], Conversation]
     votes: bool = False
     shows: str = ""
+    parallel: bool = False
 
 
 def _direct(question: Question, manner: Manner) -> Conversation:
@@ -169,7 +170,7 @@ def _clsp(question: Question, manner: Manner) -> Conversation:
 def _self_consistency(question: Question, manner: Manner) -> Conversation:
     """Several draws of the answer to the question as it stands."""
     prompt = manner.answer_prompt(question.question, question.language)
-    said = yield manner.samples(prompt, question)
+    said = yield manner.samples(prompt, question.id, question.language, "")
     return Reply(tuple(said))
 
 
@@ -186,7 +187,23 @@ def _clc(question: Question, manner: Manner) -> Conversation:
     drawn = yield [
         request
         for code in codes
-        for request in manner.samples(manner.answer_prompt(asked[code], code), question, code)
+        for request in manner.samples(
+            manner.answer_prompt(asked[code], code), question.id, question.language, code
+        )
+    ]
+    return Reply(tuple(drawn))
+
+
+def _clc_parallel(question: Question, manner: Manner) -> Conversation:
+    """The benchmark's own question in each language is answered several times.
+
+    What is drawn does not depend on the language asked in, and so neither does the majority.
+    """
+    given = manner.parallel.get(question.id) or {question.language: question.question}
+    drawn = yield [
+        request
+        for code, text in given.items()
+        for request in manner.samples(manner.answer_prompt(text, code), question.id, code)
     ]
     return Reply(tuple(drawn))
 
@@ -224,6 +241,13 @@ MODES: dict[str, Mode] = {
         "cross-lingual consistency (Yu et al., arXiv 2504.01857)",
         _clc,
         votes=True,
+    ),
+    "clc_parallel": Mode(
+        "CLC, parallel questions",
+        "cross-lingual consistency (Yu et al., arXiv 2504.01857), translations given",
+        _clc_parallel,
+        votes=True,
+        parallel=True,
     ),
 }
 

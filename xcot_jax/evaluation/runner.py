@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import json
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -75,7 +77,8 @@ def evaluate(
     limit = settings.eval.limit or None
     questions = [q for asked in loaded.by_language.values() for q in asked[:limit]]
     shown = demonstrations.read(settings, row.shows) if row.shows else {}
-    manner = modes.Manner(chosen(settings.prep), settings.eval, shown)
+    parallel = _parallel(benchmark, settings) if row.parallel else {}
+    manner = modes.Manner(chosen(settings.prep), settings.eval, shown, parallel)
     said = converse([row.converse(question, manner) for question in questions], generate)
     outcomes = [
         outcome(question, mode, row, reply, turns)
@@ -85,6 +88,22 @@ def evaluate(
     if out_dir is not None and distributed.is_main():
         save(outcomes, result, out_dir)
     return result
+
+
+def _parallel(benchmark: str, settings: Settings) -> dict[str, dict[str, str]]:
+    """Id of a problem -> language of the vote -> its question.
+
+    Raises:
+      InputError: if the benchmark has no question in any language of the vote.
+    """
+    codes = settings.eval.vote_languages
+    asked = dataclasses.replace(settings.eval, languages=codes)
+    loaded = load(benchmark, dataclasses.replace(settings, eval=asked))
+    questions: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for code, rows in loaded.by_language.items():
+        for row in rows:
+            questions[row.id][code] = row.question
+    return questions
 
 
 def score(
