@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 import jax
 
-HASTE = "--xla_backend_optimization_level=0"
-"""XLA's flag for CPUs: LLVM's passes take longer than what the tests' small programs compute."""
+HASTE = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
+"""XLA's flags for CPUs: LLVM's passes take longer than what the tests' small programs compute."""
 
 
 def environment(flags: str = HASTE) -> Mapping[str, str]:
