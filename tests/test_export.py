@@ -224,6 +224,27 @@ def test_a_run_from_scratch_is_exported_with_its_own_tokenizer(dataset, tmp_path
     style = chosen(load(workdir / "config.json").prep)
     assert rendered["input_ids"] == ours.prompt_ids(direct_prompt(style, "Anna ana vikombe 16."))
 
+    # The export is scored like the run, and its results stand beside the run's in a report.
+    evaluation = {"languages": "en,sw", "max_new_tokens": 8, "batch_size": 8, "limit": 2}
+    asked = [f"--config.eval.{key}={value}" for key, value in evaluation.items()]
+    cli.run(["export", f"--workdir={workdir}", f"--out={tmp_path / 'fp32'}", "--dtype=float32"])
+    scored = ["eval", f"--model={tmp_path / 'fp32'}", f"--workdir={tmp_path / 'scored'}"]
+    cli.run(["eval", f"--workdir={workdir}", *asked])
+    here = ["--config.model.compute_dtype=float32", f"--config.data.dir={dataset}"]
+    cli.run([*scored, *here, *asked])
+    said = [
+        (d / "eval" / "heldout.jsonl").read_text("utf-8") for d in (workdir, tmp_path / "scored")
+    ]
+    assert said[0] == said[1]
+    cli.run(["report", str(workdir), str(tmp_path / "scored"), f"--out={tmp_path / 'report'}"])
+    assert "fp32" in (tmp_path / "report" / "report.md").read_text("utf-8")
+    for change, message in (
+        (f"--workdir={workdir}", "holds another run; choose another --workdir"),
+        ("--step=2", "--step is a checkpoint of a run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cli.run([*scored, *here, change])
+
 
 def test_models_are_asked_once_or_question_after_question(run, monkeypatch, capsys):
     base, workdir = run

@@ -8,16 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xcot_jax import sharding, weights
-from xcot_jax.data.chat import CHAT_TEMPLATE, marked
-from xcot_jax.data.loader import find_tokenizer
+from xcot_jax import evaluate
 from xcot_jax.errors import InputError
-from xcot_jax.evaluate import Evaluator, restore
+from xcot_jax.evaluate import Evaluator
 from xcot_jax.evaluation.extraction import last_number, plain
 from xcot_jax.evaluation.requests import Request
 from xcot_jax.files import AnyPath
 from xcot_jax.languages import language
-from xcot_jax.models import hf
 from xcot_jax.prompts import Template, chosen, direct_prompt, split_preamble, translate_prompt
 from xcot_jax.settings import Settings
 
@@ -128,35 +125,14 @@ def trained_run(settings: Settings, workdir: AnyPath, step: int | None = None) -
     Raises:
       InputError: if there is no such checkpoint.
     """
-    evaluator, params, _ = restore(settings, workdir, step)
+    evaluator, params, _ = evaluate.restore(settings, workdir, step)
     return Asker(evaluator, params, chosen(settings.prep))
 
 
 def pretrained(settings: Settings, *, own_template: bool) -> Asker:
-    """The Hugging Face model of `model.init_from`, in the compute type.
-
-    Args:
-      settings: where the model and its tokenizer are, and how it is asked.
-      own_template: whether `prep.template` is the user's wish; else an export of ours is asked as
-        it was trained, and chat models by the template "chat".
-
-    Raises:
-      InputError: if the directory holds no model the decoder can be, or no tokenizer.
-    """
-    weights.base_config(settings)  # Before the tokenizer: the clearer message.
-    tokenizer = find_tokenizer(settings)
-    config = weights.model_config(settings, tokenizer)
-    mesh = sharding.make_mesh(settings.mesh)
-    directory = weights.base_directory(settings)
-    params = hf.load(directory, config, mesh, config.compute_dtype)
-    prep = settings.prep
-    if not own_template:
-        exported = directory / CHAT_TEMPLATE
-        words = marked(exported.read_text(encoding="utf-8")) if exported.exists() else None
-        prep = dataclasses.replace(
-            prep, template=words or ("chat" if tokenizer.chat else prep.template)
-        )
-    return Asker(Evaluator(settings, config, mesh, tokenizer), params, chosen(prep))
+    """The Hugging Face model of `model.init_from`; see `evaluate.pretrained`."""
+    evaluator, params, settings = evaluate.pretrained(settings, own_template=own_template)
+    return Asker(evaluator, params, chosen(settings.prep))
 
 
 def converse(asker: Asker, translate_to: Sequence[str] = ()) -> None:

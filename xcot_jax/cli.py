@@ -126,14 +126,39 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> None:
     train(settings, options.workdir, progress=not options.no_progress, stop=options.stop)
 
 
+def _model_settings(options: argparse.Namespace, overrides: list[str]) -> tuple[Any, bool]:
+    """Settings of a Hugging Face model, and whether the prompt's template is the user's wish."""
+    from xcot_jax import config
+    from xcot_jax.errors import InputError
+
+    if options.step is not None:
+        raise InputError("--step is a checkpoint of a run: it does not go with --model")
+    own = config.parse_overrides(overrides)
+    of_model = {"model.init_from": str(options.model), "data.tokenizer": str(options.model)}
+    if not options.config:
+        of_model["name"] = options.model.name
+    settings = config.load(options.config, of_model | own)
+    return settings, bool(options.config) or "prep.template" in own
+
+
 def _eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workdir", type=any_path, required=True, help="directory of a trained run"
+        "--workdir",
+        type=any_path,
+        required=True,
+        help="directory of a trained run; with --model, the one to make for its results",
     )
+    parser.add_argument("--model", type=Path, help="score a Hugging Face model directory")
     parser.add_argument("--step", type=int, help="checkpoint to evaluate; the newest by default")
 
 
 def _eval(options: argparse.Namespace, overrides: list[str]) -> None:
+    if options.model:
+        settings, own_template = _model_settings(options, overrides)
+        from xcot_jax.evaluate import evaluate_model
+
+        evaluate_model(settings, options.workdir, own_template=own_template)
+        return
     settings = _load(options, overrides, options.workdir / "config.json")
     from xcot_jax.evaluate import evaluate_run
 
@@ -167,28 +192,23 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace, overrides: list[str]) -> None:
-    from xcot_jax import config, distributed
+    from xcot_jax import distributed
     from xcot_jax.errors import InputError
 
     if not options.questions and distributed.several():
         raise InputError("several processes have no terminal to share; give the QUESTION")
-    if options.model and options.step is not None:
-        raise InputError("--step is a checkpoint of a run: it goes with --workdir, not --model")
-    if options.workdir:
-        settings = _load(options, overrides, options.workdir / "config.json")
+    if options.model:
+        settings, own_template = _model_settings(options, overrides)
     else:
-        own = config.parse_overrides(overrides)
-        of_model = {"model.init_from": str(options.model), "data.tokenizer": str(options.model)}
-        settings = config.load(options.config, of_model | own)
+        settings = _load(options, overrides, options.workdir / "config.json")
     from xcot_jax import ask
 
     translate_to = ask.codes(options.translate_to)
     draws = ask.Draws(options.temperature, options.top_p, options.samples, options.seed)
-    if options.workdir:
-        asker = ask.trained_run(settings, options.workdir, options.step)
-    else:
-        own_template = bool(options.config) or "prep.template" in own
+    if options.model:
         asker = ask.pretrained(settings, own_template=own_template)
+    else:
+        asker = ask.trained_run(settings, options.workdir, options.step)
     asker = replace(asker, draws=draws)
     if not options.questions:
         ask.converse(asker, translate_to)

@@ -1,4 +1,4 @@
-"""`xcot eval`: a trained model asked the questions of benchmarks, and scored."""
+"""`xcot eval`: a model asked the questions of benchmarks, and scored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from jax.sharding import Mesh
 
 from xcot_jax import config as config_files
 from xcot_jax import distributed, sharding, weights
+from xcot_jax.data.chat import CHAT_TEMPLATE, marked
 from xcot_jax.data.loader import find_tokenizer
 from xcot_jax.data.tokenizer import Tokenizer
+from xcot_jax.errors import InputError
 from xcot_jax.evaluation import runner, scoring
 from xcot_jax.evaluation.benchmarks import BENCHMARKS
 from xcot_jax.evaluation.modes import MODES
 from xcot_jax.evaluation.requests import Generation, Request
 from xcot_jax.files import AnyPath
 from xcot_jax.generation import Generator, Task
-from xcot_jax.models import transformer
+from xcot_jax.models import hf, transformer
 from xcot_jax.models.config import ModelConfig
 from xcot_jax.settings import Settings
 
@@ -169,6 +171,35 @@ def restore(
     return Evaluator(settings, config, mesh, tokenizer), params, step
 
 
+def pretrained(settings: Settings, *, own_template: bool) -> tuple[Evaluator, Any, Settings]:
+    """Reads the Hugging Face model of `model.init_from`, in the compute type.
+
+    Args:
+      settings: where the model and its tokenizer are, and how it is asked.
+      own_template: whether `prep.template` is the user's wish; else an export of ours is asked as
+        it was trained, and chat models by the template "chat".
+
+    Returns:
+      what asks the model, its parameters, and the settings with the template it is asked by.
+
+    Raises:
+      InputError: if the directory holds no model the decoder can be, or no tokenizer.
+    """
+    weights.base_config(settings)  # Before the tokenizer: the clearer message.
+    tokenizer = find_tokenizer(settings)
+    config = weights.model_config(settings, tokenizer)
+    mesh = sharding.make_mesh(settings.mesh)
+    directory = weights.base_directory(settings)
+    params = hf.load(directory, config, mesh, config.compute_dtype)
+    if not own_template:
+        exported = directory / CHAT_TEMPLATE
+        words = marked(exported.read_text(encoding="utf-8")) if exported.exists() else None
+        template = words or ("chat" if tokenizer.chat else settings.prep.template)
+        prep = dataclasses.replace(settings.prep, template=template)
+        settings = dataclasses.replace(settings, prep=prep)
+    return Evaluator(settings, config, mesh, tokenizer), params, settings
+
+
 def evaluate_run(settings: Settings, workdir: AnyPath, *, step: int | None = None) -> None:
     """Scores a checkpoint on the benchmarks of the settings and prints tables, in process 0.
 
@@ -180,6 +211,36 @@ def evaluate_run(settings: Settings, workdir: AnyPath, *, step: int | None = Non
     """
     runner.check(settings)  # Before the model is read: the sooner message.
     evaluator, params, step = restore(settings, workdir, step)
+    _score(evaluator, params, step, settings, workdir)
+
+
+def evaluate_model(settings: Settings, workdir: AnyPath, *, own_template: bool) -> None:
+    """Scores a Hugging Face model as `evaluate_run` does a run, whose directory `workdir` becomes.
+
+    Args:
+      settings: of the evaluation; `model.init_from` is the model.
+      workdir: for the settings and results; there may be some of the same model.
+      own_template: see `pretrained`.
+
+    Raises:
+      InputError: if `workdir` is of something else, or what `pretrained` and `evaluate_run` raise.
+    """
+    saved = workdir / "config.json"
+    if saved.exists():
+        theirs = config_files.load(saved).model.init_from
+        if theirs != settings.model.init_from or (workdir / "checkpoints").exists():
+            raise InputError(f"{workdir} holds another run; choose another --workdir")
+    runner.check(settings)
+    evaluator, params, settings = pretrained(settings, own_template=own_template)
+    if distributed.is_main():
+        workdir.mkdir(parents=True, exist_ok=True)
+        config_files.save(settings, saved)
+    _score(evaluator, params, 0, settings, workdir)
+
+
+def _score(
+    evaluator: Evaluator, params: Any, step: int, settings: Settings, workdir: AnyPath
+) -> None:
     out_dir = workdir / "eval"
     main = distributed.is_main()
     results = evaluator.run(params, step, out_dir=out_dir, progress=main)

@@ -200,6 +200,7 @@ def test_a_missing_file_names_itself_and_the_command(
     tmp_path: Path, missing: str, command: str
 ) -> None:
     path = make_run(tmp_path, "xcot", 0, scores(4, 3, 2, 1))
+    (path / "checkpoints").mkdir()
     (path / missing).unlink()
     with pytest.raises(InputError, match=f"{path}/{missing} .*xcot {command} --workdir={path}"):
         report.write_report([path], tmp_path / "report")

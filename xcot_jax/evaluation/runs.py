@@ -54,11 +54,14 @@ def read_run(path: Path) -> Run:
     config = _read_json(path / "config.json", f"xcot train --workdir={path}")
     results = _read_json(path / "eval" / "results.json", f"xcot eval --workdir={path}")
     metrics_path = path / "metrics.jsonl"
-    if not metrics_path.is_file():
+    logged = ""  # As of a model that was scored and not trained here.
+    if metrics_path.is_file():
+        logged = metrics_path.read_text("utf-8", errors="replace")
+    elif (path / "checkpoints").exists():
         raise InputError(f"{metrics_path} is not there; write it with: xcot train --workdir={path}")
     metrics: dict[str, dict[int, float]] = {}
     unreadable = 0
-    for line in metrics_path.read_text("utf-8", errors="replace").split("\n"):
+    for line in logged.split("\n"):
         try:
             row = json.loads(line) if line.strip() else {}
             step = int(row.get("step", 0))
