@@ -48,6 +48,15 @@ GENERATIONS: dict[str, Generation] = {
 """The TPUs that can be compiled for; a topology is named "generation:lengths"."""
 
 
+def _hide_cpu_flags() -> None:
+    """Hides XLA's flags for CPUs, once they are read: libtpu dies of one that it does not know."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    kept = [flag for flag in flags if not flag.startswith("--xla_cpu_")]
+    if kept != flags:
+        jax.local_devices(backend="cpu")
+        os.environ["XLA_FLAGS"] = " ".join(kept)
+
+
 def topology_devices(topology: str) -> list[jax.Device]:
     """The chips of a topology: they can be compiled for, and do not exist.
 
@@ -80,6 +89,7 @@ def topology_devices(topology: str) -> list[jax.Device]:
     sides = [int(length) for length in lengths.split("x")]
     if len(sides) == 3 and all(side % 4 == 0 for side in sides):
         options["wrap"] = (True,) * 3  # Slices of whole cubes are tori.
+    _hide_cpu_flags()
     try:
         return topologies.get_topology_desc(topology, platform="tpu", **options).devices
     except (jax.errors.JaxRuntimeError, NotImplementedError) as error:

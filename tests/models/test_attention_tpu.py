@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xcot_jax import sharding
+from xcot_jax import sharding, tpu
 from xcot_jax.models.attention import attention
 from xcot_jax.models.attention_rule import AttentionRule
 from xcot_jax.models.attention_tpu import splash_attention, supports
@@ -154,14 +154,8 @@ def test_all_but_alibi_is_supported(name):
 def tpu_mesh():
     """Eight chips that need not be there: libtpu compiles for them."""
     pytest.importorskip("libtpu")
-    from jax.experimental import topologies
-
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TPU_SKIP_MDS_QUERY", "1")
-        environment.setenv("TPU_WORKER_HOSTNAMES", "localhost")
-        environment.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-        devices = topologies.get_topology_desc("v5e:2x4", platform="tpu").devices
-        yield sharding.make_mesh(MeshSettings(data=1, fsdp=4, tensor=2), devices)
+    devices = tpu.topology_devices("v5e:2x4")
+    return sharding.make_mesh(MeshSettings(data=1, fsdp=4, tensor=2), devices)
 
 
 # Programs of chips that are not there can be written to the tests' cache, but not read.
