@@ -9,7 +9,6 @@ was made before, so that order and number of workers do not matter.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ from data_prep.code_switch import Coverage
 from data_prep.lexicons.lexicon import Lexicon
 from data_prep.problems import Problem
 from data_prep.recipes import RECIPES
-from data_prep.tasks import Context, Task
+from data_prep.tasks import Context, Task, generator
 from data_prep.xicl import switched_languages
 from xcot_jax import prompts
 from xcot_jax.data.records import ParallelGroup
@@ -248,10 +247,3 @@ def make_group(task: Task, context: Context) -> Made | str:
     answer = draft.answer or prompts.final_answer(task.problem.rationale, task.problem.answer)
     teacher = None if alone else draft.teacher
     return Made(ParallelGroup(task.id, name, answer, teacher, draft.students), draft.coverage)
-
-
-def generator(seed: int, *names: str) -> np.random.Generator:
-    """Randomness that depends on the seed and the names, and on nothing else."""
-    text = "\0".join((str(seed), *names)).encode()
-    number = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())
-    return np.random.Generator(np.random.PCG64(number))

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep import xicl
 from data_prep.problems import Problem
 from data_prep.random_cot import intermediate_languages, random_cot_view
-from data_prep.tasks import Context, Draft, Recipe, Task
+from data_prep.tasks import Context, Draft, Recipe, Task, generator
 from xcot_jax import prompts
 from xcot_jax.data.records import View
 
@@ -101,6 +101,22 @@ def _answered_in(code: str, asked_in: str, task: Task, context: Context) -> Draf
     )
 
 
+def _monolingual_fits(task: Task, context: Context) -> bool:
+    (code, *others) = task.languages
+    if task.kind == "switched" or others:
+        return False
+    asked = [known for known in context.languages if known in task.problem.question]
+    drawn = generator(context.seed, task.problem.id, "monolingual").integers(len(asked))
+    return code == asked[drawn]
+
+
+def _monolingual(task: Task, context: Context, rng: np.random.Generator) -> Draft:
+    """The question as a text to be continued, in one language a problem: nothing is parallel."""
+    (code,) = task.languages
+    view = View(code, prompts.text_prompt(context.style))
+    return Draft(view, (view,), answer=task.problem.question[code])
+
+
 def _rationale(problem: Problem, code: str) -> str:
     return problem.rationale if code == "en" else problem.rationales.get(code, "")
 
@@ -111,4 +127,5 @@ RECIPES: dict[str, Recipe] = {
     "random_cot": Recipe(_random_cot_fits, _random_cot),
     "native": Recipe(_native_fits, _native, alone=True),
     "cross": Recipe(_cross_fits, _cross, alone=True),
+    "monolingual": Recipe(_monolingual_fits, _monolingual, alone=True),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -102,3 +103,10 @@ class Recipe:
     fits: Callable[[Task, Context], bool]
     make: Callable[[Task, Context, np.random.Generator], Draft]
     alone: bool = False
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """Randomness that depends on the seed and the names, and on nothing else."""
+    text = "\0".join((str(seed), *names)).encode()
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())
+    return np.random.Generator(np.random.PCG64(number))

@@ -178,6 +178,11 @@ def direct_prompt(
     return "".join(turns) + style.direct.format(question=question)
 
 
+def text_prompt(style: Template) -> str:
+    """What stands before a question: a text that the question continues."""
+    return style.direct.partition("{question}")[0]
+
+
 def translate_prompt(style: Template, question: str, into: str) -> str:
     """The prompt that asks for the question in language `into` (a code) first (Random-CoT)."""
     return style.translate.format(question=question, language=language(into).name)

@@ -252,6 +252,20 @@ def test_native_and_cross_answer_in_the_language():
         assert last_number(group.answer) == Decimal(3)
 
 
+def test_monolingual_text_is_a_question_in_one_language_a_problem():
+    asked = ("en", "de", "sw")
+    found: Counter[str] = Counter()
+    for number in range(90):
+        one = problem(f"m{number}", asked)
+        results = groups_of(one, settings(teacher=False, instruct=0, monolingual=1))
+        (group,) = [r.group for r in results if not isinstance(r, str)]
+        (view,) = group.students
+        assert group.teacher is None
+        assert (view.prompt, group.answer) == ("Question: ", one.question[view.language])
+        found[view.language] += 1
+    assert set(found) == set(asked) and min(found.values()) > 15
+
+
 def test_random_cot_by_chance_and_without_loss():
     one = problem("a", ("en", "de", "sw"))
     views = [

@@ -18,8 +18,8 @@ import sys
 sys.path.append({str(CONFIGS)!r})
 from quickstart_sft import get_config as baseline
 
-VARIANTS = {{"sft": "multilingual SFT", "kd": "+ xDistill"}}
-STUDY = {{"title": "A small study", "baseline": "sft", "seeds": (3,)}}
+VARIANTS = {{"lm": "language model", "sft": "multilingual SFT", "kd": "+ xDistill"}}
+STUDY = {{"title": "A small study", "baseline": "sft", "seeds": (3,), "start": "lm"}}
 
 
 def get_config(variant="sft"):
@@ -27,8 +27,13 @@ def get_config(variant="sft"):
     config.name = VARIANTS[variant]
     config.prep.story.update(high_count=30, low_count=8, heldout_count=3)
     config.prep.tokenizer.vocab_size = 1_200
-    config.prep.teacher = True
     config.model.update(width=32, layers=1, heads=2)
+    if variant == "lm":
+        config.prep.mixture.update(instruct=0.0, monolingual=1.0)
+    else:
+        config.prep.teacher = True
+        config.prep.tokenizer.train = False
+        config.model.update(init_from="start", width=0, layers=0, heads=0, tied_head=False)
     config.data.update(row_tokens=512, row_slots=128)
     config.train.update(steps=4, checkpoint_every=4, log_every=1)
     config.eval.update(max_new_tokens=4)
@@ -67,7 +72,15 @@ def test_a_study_ends_in_a_table_a_figure_and_a_record(done):
     assert (done / "small.png").read_bytes().startswith(b"\x89PNG")
     page = (done / "study.md").read_text()
     assert "xcot study --config=" in page and "| + xDistill |" in page
-    assert len(list(done.glob("data-*/dataset_info.json"))) == 1  # Both train on the same data.
+    assert len(list(done.glob("data-*/dataset_info.json"))) == 2  # Both train on the same data.
+
+
+def test_all_start_from_the_model_that_the_study_makes(done):
+    begun = json.loads((done / "sft-3" / "config.json").read_text())
+    assert begun["model"]["init_from"] == str(done / "start")
+    lines = (done / "lm-3" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert not (done / "lm-3" / "eval").exists(), "it is no row of the table"
 
 
 def test_what_is_done_is_not_done_again(file, done, capsys):
@@ -79,7 +92,7 @@ def test_what_is_done_is_not_done_again(file, done, capsys):
 
 
 def test_another_study_in_its_directory_is_refused(file, done):
-    with pytest.raises(InputError, match=r"sft-3 was run with train.steps=4.*now has 5"):
+    with pytest.raises(InputError, match=r"-3 was run with train.steps=4.*now has 5"):
         cli.run(["study", f"--config={file}", f"--out={done}", "--config.train.steps=5"])
 
 

@@ -129,6 +129,9 @@ class MixtureSettings:
     cross: float = setting(
         0.0, "question in the teacher's language, answer in another (MathOctopus, cross)", low=0
     )
+    monolingual: float = setting(
+        0.0, "a question to be continued, in one language a problem: language modelling", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ class Study:
       x: what a figure has along its axis, if it is a curve: variant -> value.
       x_title: of that axis.
       series: variant -> the line it is a point of.
+      start: the variant that makes the model which all others start from, if any: it is trained
+        once, by the first seed, and stands in no table.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Study:
     x: Mapping[str, float] = dataclasses.field(default_factory=dict)
     x_title: str = ""
     series: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    start: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Plan:
       titles: variant -> title, in the file's order.
       cells: the runs, seed by seed, so that one seed of all variants is known first.
       overrides: `--config.KEY=VALUE` of the command line, for every run.
+      start: the run whose model all others start from, if there is one.
     """
 
     file: Path
@@ -83,6 +87,7 @@ class Plan:
     titles: Mapping[str, str]
     cells: tuple[Cell, ...]
     overrides: tuple[str, ...]
+    start: Cell | None = None
 
 
 def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -105,18 +110,22 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
     if strange := set(table) - known:
         raise ConfigError(f"{file}: STUDY has no {', '.join(sorted(strange))}; {sorted(known)}")
     study = Study(**table)
-    named = {study.baseline, *filter(None, [study.method]), *study.x, *study.series}
+    parts = filter(None, [study.method, study.start])
+    named = {study.baseline, *parts, *study.x, *study.series}
     if missing := named - set(titles):
         raise ConfigError(f"{file}: STUDY names {', '.join(sorted(missing))}, not in VARIANTS")
     if not study.seeds:
         raise ConfigError(f"{file}: STUDY has no seeds")
     parsed = config_files.parse_overrides(overrides)
-    cells = []
-    for seed in study.seeds:
-        for variant in titles:
-            settings = config_files.load(f"{file}:{variant}", parsed | {"seed": str(seed)})
-            cells.append(Cell(variant, seed, settings, _data_name(settings)))
-    plan = Plan(file, study, dict(titles), tuple(cells), tuple(overrides))
+
+    def cell(variant: str, seed: int) -> Cell:
+        settings = config_files.load(f"{file}:{variant}", parsed | {"seed": str(seed)})
+        return Cell(variant, seed, settings, _data_name(settings))
+
+    compared = {variant: title for variant, title in titles.items() if variant != study.start}
+    cells = tuple(cell(variant, seed) for seed in study.seeds for variant in compared)
+    start = cell(study.start, study.seeds[0]) if study.start else None
+    plan = Plan(file, study, compared, cells, tuple(overrides), start)
     _check_equal(plan)
     return plan
 

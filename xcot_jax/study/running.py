@@ -24,6 +24,9 @@ from xcot_jax.study.plan import Cell, Plan
 RUN_BYTES = 2 * 2**30
 """Memory left for each process of a study; fewer run side by side where there is less."""
 
+START = "start"
+"""Directory of the exported model that runs start from."""
+
 KEPT_PAGES = ":".join(
     f"glibc.malloc.{setting}"
     for setting in ("hugetlb=1", "arena_max=1", "mmap_max=0", "trim_threshold=1000000000000")
@@ -69,12 +72,13 @@ def run(plan: Plan, out: Path, *, jobs: int = 0, say: Say = print) -> list[Done]
     Raises:
       InputError: if `out` holds runs of other settings, or a process fails, with its log's end.
     """
-    for cell in plan.cells:
+    everything = [*filter(None, [plan.start]), *plan.cells]
+    for cell in everything:
         _check_settings(out, cell)
     out.mkdir(parents=True, exist_ok=True)
     lanes = _Lanes(side_by_side(jobs))
-    first_of = {cell.data: cell for cell in reversed(plan.cells)}
-    say(f"{len(first_of)} datasets and {len(plan.cells)} runs, {lanes.count} side by side")
+    first_of = {cell.data: cell for cell in reversed(everything)}
+    say(f"{len(first_of)} datasets and {len(everything)} runs, {lanes.count} side by side")
     begin = time.monotonic()
 
     def told(what: str) -> None:
@@ -82,6 +86,8 @@ def run(plan: Plan, out: Path, *, jobs: int = 0, say: Say = print) -> list[Done]
         say(f"[{minutes:5.1f} min] {what}")
 
     lanes.map(lambda cell: _prepare(plan, cell, out, lanes, told), list(first_of.values()))
+    if plan.start:
+        lanes.map(lambda cell: _start(plan, cell, out, lanes, told), [plan.start])
     lanes.map(lambda cell: _train(plan, cell, out, lanes, told), plan.cells)
     return [Done(cell, _directory(out, cell)) for cell in plan.cells]
 
@@ -159,23 +165,37 @@ def _prepare(plan: Plan, cell: Cell, out: Path, lanes: _Lanes, told: Say) -> Non
     told(f"{cell.data}, of {cell.variant}")
 
 
+def _start(plan: Plan, cell: Cell, out: Path, lanes: _Lanes, told: Say) -> None:
+    """Trains the model that others start from, and exports it."""
+    if (out / START).exists():
+        return
+    directory, log = _directory(out, cell), out / f"{cell.name}.log"
+    lanes.command(_training(plan, cell, out), log)
+    exported = f"--out={out / START}"
+    lanes.command(["export", f"--workdir={directory}", exported, "--dtype=float32"], log)
+    told(cell.name)
+
+
+def _training(plan: Plan, cell: Cell, out: Path) -> list[str]:
+    """The command that trains a run."""
+    return [
+        "train",
+        f"--config={plan.file}:{cell.variant}",
+        f"--workdir={_directory(out, cell)}",
+        "--no-progress",
+        *plan.overrides,
+        f"--config.seed={cell.seed}",
+        f"--config.data.dir={out / cell.data}",
+    ]
+
+
 def _train(plan: Plan, cell: Cell, out: Path, lanes: _Lanes, told: Say) -> None:
     directory = _directory(out, cell)
     if (directory / "eval" / "results.json").exists():
         return
     log = out / f"{cell.name}.log"
-    lanes.command(
-        [
-            "train",
-            f"--config={plan.file}:{cell.variant}",
-            f"--workdir={directory}",
-            "--no-progress",
-            *plan.overrides,
-            f"--config.seed={cell.seed}",
-            f"--config.data.dir={out / cell.data}",
-        ],
-        log,
-    )
+    start = [f"--config.model.init_from={out / START}"] if plan.start else []
+    lanes.command([*_training(plan, cell, out), *start], log)
     lanes.command(["eval", f"--workdir={directory}"], log)
     told(cell.name)
 
@@ -190,7 +210,8 @@ def _check_settings(out: Path, cell: Cell) -> None:
     if not saved.exists():
         return
     differ = config_files.differences(config_files.load(saved), cell.settings)
-    differ.pop("data.dir", None)
+    for key in ("data.dir", "model.init_from"):  # Of places, which the study chooses.
+        differ.pop(key, None)
     if differ:
         key, (before, now) = next(iter(differ.items()))
         raise InputError(

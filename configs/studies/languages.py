@@ -1,0 +1,41 @@
+"""Study: how many low-resource languages to train on together, at one budget and at a growing one.
+
+    xcot study --config=configs/studies/languages.py --out=runs/studies/languages
+
+The first of `ORDER` are trained on beside English, with all parts of xCoT; all eleven languages are
+tested. At one budget every run takes the same tokens; at a growing one each language brings its own
+share of them.
+"""
+
+from ablation import get_config as ablation
+from ml_collections import ConfigDict
+
+ORDER = ("sw", "de", "th", "fr", "bn", "ru", "te", "es", "zh", "ja")
+COUNTS = (1, 2, 4, 7, 10)
+STEPS = 2_900
+"""At one budget, and with all ten languages at a growing one."""
+
+VARIANTS = {f"same-{n}": f"{n} languages, one budget" for n in COUNTS} | {
+    f"growing-{n}": f"{n} languages, growing budget" for n in COUNTS[:-1]
+}
+STUDY = {
+    "title": "How many languages to train on together",
+    "baseline": "same-1",
+    "varies": ("train.steps", "train.checkpoint_every"),
+    "x": {f"same-{n}": n for n in COUNTS} | {f"growing-{n}": n for n in COUNTS[:-1]},
+    "x_title": "low-resource languages trained on",
+    "series": {f"same-{n}": "one budget" for n in COUNTS}
+    | {f"growing-{n}": "growing budget" for n in COUNTS[:-1]},
+}
+
+
+def get_config(variant: str = "same-10") -> ConfigDict:
+    budget, count = variant.split("-")
+    config = ablation("xcot")
+    config.name = VARIANTS[variant]
+    chosen = ("en", *ORDER[: int(count)])
+    config.prep.languages = chosen
+    if budget == "growing":
+        steps = STEPS * len(chosen) // (1 + len(ORDER))
+        config.train.update(steps=steps, checkpoint_every=steps)
+    return config
