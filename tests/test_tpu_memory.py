@@ -55,8 +55,7 @@ def test_every_count_is_compiled_and_fits_and_a_tenth_more_hardly_would(compiler
             assert (model, topology, rows, "fused") in compiler.asked
             limit = tpu_memory.capacity(topology)
             assert compiler.needs(model, topology, rows) <= limit
-            share = 0.0 if topology == tpu_memory.TOPOLOGIES[0] else tpu_memory.WITHIN
-            more = rows + 2 + int(share * rows)
+            more = rows + 2 + int(tpu_memory.WITHIN * rows)
             assert compiler.needs(model, topology, more) > 0.99 * limit
 
 

@@ -4,9 +4,9 @@
 
 Needs the package libtpu and no TPU. Rows have 2,048 tokens and 512 slots of two columns; compute in
 bfloat16, fp32 weights, AdamW, whole blocks recomputed; weights and batch are spread over all 64
-chips of a topology. The most rows a chip holds are searched for as `xcot compile --search` does, on
-a model's first topology to the row; memory by the row, measured there, predicts them on the others,
-where the search ends within a tenth. The first part compares the step's temporaries with those of a
+chips of a topology. The most rows a chip holds are searched for as `xcot compile --search` does, but
+to within a tenth; memory by the row, measured on a model's first topology, predicts them on the
+others. The first part compares the step's temporaries with those of a
 step that makes all logits at once.
 
 Compiling takes a minute or more for each row count. Cells that FILE already holds are not repeated.
@@ -44,7 +44,7 @@ ROW = compiled.RowShape(tokens=2_048, slots=512)
 OBJECTIVE = Objective(beta=0.5)
 MESH = MeshSettings(data=1, fsdp=-1, tensor=1)
 WITHIN = 0.1
-"""Share of its rows by which what a topology but the first is said to hold may be too low."""
+"""Share of its rows by which what a chip is said to hold may be too low."""
 
 COLUMNS = (
     "model",
@@ -169,11 +169,11 @@ def rows_by_topology(store: Store, model: str, topologies: tuple[str, ...]) -> d
             cell = store.get(model, topology, rows)
             return cell["total"] if cell["fits"] else None
 
-        room, start, slope, within = capacity(topology), 2, None, 0.0
+        room, start, slope = capacity(topology), 2, None
         if line:
-            slope, within = line[0], WITHIN
+            slope = line[0]
             start = max(1, math.ceil((1 - WITHIN) * (room - line[1]) / slope))  # Surely fits.
-        found[topology] = rows = most_rows(need, room, start, slope, within=within)
+        found[topology] = rows = most_rows(need, room, start, slope, within=WITHIN)
         if rows > 2 and not line:
             last, few = need(rows), need(2)
             assert last is not None and few is not None
