@@ -4,10 +4,10 @@
 
 Needs the package libtpu and no TPU. Rows have 2,048 tokens and 512 slots of two columns; compute in
 bfloat16, fp32 weights, AdamW, whole blocks recomputed; weights and batch are spread over all 64
-chips of a topology. The most rows a chip holds are searched for as `xcot compile --search` does, but
-to within a tenth; memory by the row, measured on a model's first topology, predicts them on the
-others. The first part compares the step's temporaries with those of a
-step that makes all logits at once.
+chips of a topology. The most rows a chip holds are searched for as `xcot compile --search` does,
+but to within a tenth; memory by the row, measured on a model's first topology, predicts them on the
+others. The first part compares the step's temporaries with those of a step that makes all logits at
+once.
 
 Compiling takes a minute or more for each row count. Cells that FILE already holds are not repeated.
 
