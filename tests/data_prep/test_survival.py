@@ -16,12 +16,12 @@ import pytest
 from tests.data_prep.test_build import contents
 
 ROOT = Path(__file__).parents[2]
-KILLS = 3
+KILLS = 5
 
 
 def prep(out, workers=2):
     """The command as a process of its own, in a process group of its own."""
-    story = {"high_count": 1_000, "low_count": 150, "heldout_count": 20}
+    story = {"high_count": 1_500, "low_count": 200, "heldout_count": 20}
     return subprocess.Popen(
         [sys.executable, "-m", "xcot_jax.cli", "prep", f"--out={out}"]
         + [f"--config={ROOT / 'configs/quickstart_xcot.py'}"]

@@ -235,8 +235,10 @@ def test_every_mode_takes_every_template(
     assert {row["mode"] for row in rows} == {name}
     assert all("{" not in text for asked in model.prompts for text in asked)
     assert all((row["votes"] is not None) == MODES[name].votes for row in rows)
-    prompts = {turn["prompt"] for row in rows for turn in row["turns"]}
-    assert prompts == {text for asked in model.prompts for text in asked}, "every turn is saved"
+    turns = {(turn["prompt"], turn["seed"]) for row in rows for turn in row["turns"]}
+    asked = [(request.prompt, request.seed) for round in model.rounds for request in round]
+    assert turns == set(asked), "every turn is saved"
+    assert all(len(set(round)) == len(round) for round in model.rounds), "nothing is asked twice"
 
 
 def test_modes_stand_beside_each_other_in_the_results(heldout: Settings, tmp_path: Path) -> None:

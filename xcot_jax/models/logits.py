@@ -68,5 +68,5 @@ class LogitRule:
         if self.softcap:
             # Padding lies far below -softcap, and its square would overflow.
             level = jnp.maximum(logits / self.softcap, -1.0)
-            return d_logits * (self.scale * (1.0 - level * level))
+            return d_logits * (self.scale * (1.0 - level) * (1.0 + level))
         return d_logits if self.scale == 1.0 else d_logits * self.scale

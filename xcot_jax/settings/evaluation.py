@@ -33,14 +33,10 @@ class EvalSettings:
         choices=CODES,
     )
     vote_languages: tuple[str, ...] = setting(
-        HIGH_RESOURCE,
-        "languages whose answers are voted on (clsp, clc*)",
-        choices=CODES,
+        HIGH_RESOURCE, "languages whose answers are voted on (clsp, clc*)", choices=CODES
     )
     samples: int = setting(
-        4,
-        "sampled answers voted on (self_consistency), in each language (clc*)",
-        low=1,
+        4, "sampled answers voted on (self_consistency), in each language (clc*)", low=1
     )
     temperature: float = setting(0.7, "of sampled answers; the others are greedy", low=0)
     top_p: float = setting(
