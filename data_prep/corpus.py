@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,10 +72,12 @@ def prepare(settings: Settings, directory: Path, cache: Path) -> Corpus:
     sieve = _Sieve(settings, found)
     with (target / DROPPED_FILE).open("w", encoding="utf-8") as file:
         tally = _Tally(settings, dropped, file)
-        kept = {
-            split: store.write(target / f"{split}.jsonl", _kept(sieve, split, tally))
-            for split in found
-        }
+        kept = {}
+        for split in found:
+            stay = _kept(sieve, split, tally)
+            if split == "train" and settings.prep.low_resource_limit:
+                stay = _limited(stay, settings, dropped)
+            kept[split] = store.write(target / f"{split}.jsonl", stay)
     card["quality"] = tally.card(sieve.filter)
     for problems in found.values():
         problems.path.unlink()
@@ -191,6 +193,22 @@ def _kept(sieve: _Sieve, split: str, tally: _Tally) -> Iterator[Problem]:
                 if sifted.kept is not None:
                     yield sifted.kept
             bar.update(len(results))
+
+
+def _limited(
+    problems: Iterable[Problem], settings: Settings, dropped: Counter[str]
+) -> Iterator[Problem]:
+    """The problems with no more low-resource questions, language by language, than the limit."""
+    limit, asked = settings.prep.low_resource_limit, Counter[str]()
+    for problem in problems:
+        questions = {}
+        for code, question in problem.question.items():
+            asked[code] += 1
+            if code in settings.high_resource or asked[code] <= limit:
+                questions[code] = question
+            else:
+                dropped[f"question: beyond prep.low_resource_limit in {code}"] += 1
+        yield dataclasses.replace(problem, question=questions)
 
 
 class _Tally:

@@ -56,7 +56,7 @@ def align_run(
         problems.
     """
     benchmark = benchmark or settings.eval.benchmarks[0]
-    codes, questions = _parallel(load(benchmark, settings), benchmark, problems)
+    codes, ids, questions = _parallel(load(benchmark, settings), benchmark, problems)
     tokenizer = find_tokenizer(settings)
     weights.check_run(settings, workdir, tokenizer)
     config = weights.model_config(settings, tokenizer, workdir)
@@ -69,7 +69,7 @@ def align_run(
 
     def look(params: transformer.Params, step: int) -> Snapshot:
         states = [
-            looker.states(params, prompts, depth).reshape(len(codes), len(questions[0]), -1)
+            looker.states(params, prompts, depth).reshape(len(codes), len(ids), -1)
             for depth in tqdm(depths(config.layers), unit=" layers", leave=False)
         ]
         return snapshot(step, codes, states, settings.high_resource)
@@ -81,7 +81,8 @@ def align_run(
     before = look(lora.join(began, weights.frozen(settings, config, mesh)), 0)
     found = Alignment(
         benchmark=benchmark,
-        problems=len(questions[0]),
+        problems=len(ids),
+        ids=ids,
         high_resource=tuple(settings.high_resource),
         layers=depths(config.layers),
         before=before,
@@ -174,21 +175,22 @@ def _means(
 
 def _parallel(
     loaded: Questions, benchmark: str, problems: int
-) -> tuple[tuple[str, ...], list[list[str]]]:
-    """The languages, and of each the questions of the first problems that all of them have."""
+) -> tuple[tuple[str, ...], tuple[str, ...], list[list[str]]]:
+    """The languages, the first problems that all have, and of each language their questions."""
     by_id = {
         code: {question.id: question.question for question in asked}
         for code, asked in loaded.by_language.items()
     }
     shared = set.intersection(*(set(found) for found in by_id.values()))
     first = next(iter(by_id.values()))
-    ids = [identifier for identifier in first if identifier in shared][:problems]
+    ids = tuple(identifier for identifier in first if identifier in shared)[:problems]
     if len(by_id) < 2 or len(ids) < 2:
         raise InputError(
             f"{benchmark} has {len(ids)} problems in {len(by_id)} languages; alignment needs two "
             "of each at least (eval.languages, --problems)"
         )
-    return tuple(by_id), [[found[identifier] for identifier in ids] for found in by_id.values()]
+    asked = [[found[identifier] for identifier in ids] for found in by_id.values()]
+    return tuple(by_id), ids, asked
 
 
 def _save(found: Alignment, name: str, out: AnyPath) -> None:

@@ -157,3 +157,24 @@ def test_the_embedded_corpus_is_not_filtered(tmp_path):
 def test_nothing_left_is_an_error(prepared):
     with pytest.raises(InputError, match="gives no training problem; left out"):
         prepared([row(10) | {"answer": "no number"}])
+
+
+def test_low_resource_questions_beyond_the_limit_are_counted_and_leave_the_problem(prepared):
+    rows = [row(n) for n in range(10, 16)]
+    del rows[0]["question"]["de"]
+    found, _ = prepared(rows, low_resource_limit=2)
+    asked = [code for problem in found.splits["train"] for code in problem.question]
+    assert {code: asked.count(code) for code in QUESTIONS} == {"en": 6, "de": 2, "sw": 2, "zh": 2}
+    beyond = {key: n for key, n in found.dropped.items() if "low_resource_limit" in key}
+    assert beyond == {
+        "question: beyond prep.low_resource_limit in de": 3,
+        "question: beyond prep.low_resource_limit in sw": 4,
+        "question: beyond prep.low_resource_limit in zh": 4,
+    }
+
+
+def test_held_out_problems_know_no_limit(prepared):
+    found, _ = prepared([row(n) for n in range(10, 20)], heldout=3, low_resource_limit=1)
+    assert all(set(problem.question) == set(QUESTIONS) for problem in found.splits["validation"])
+    everything, _ = prepared([row(n) for n in range(10, 20)], heldout=3)
+    assert not any("low_resource_limit" in key for key in everything.dropped)

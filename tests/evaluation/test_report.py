@@ -358,7 +358,8 @@ def test_alignment_is_shown_where_it_was_measured(runs: list[Path], tmp_path: Pa
     states = np.random.default_rng(0).normal(size=(4, 10, 8)).astype("float32")
     for path in runs[:3]:
         moments = [snapshot(step, LANGUAGES, [states, states], ("en",)) for step in (0, 100)]
-        found = Alignment("heldout", 10, ("en",), (1, 2), *moments)
+        ids = tuple(map(str, range(10)))
+        found = Alignment("heldout", 10, ids, ("en",), (1, 2), *moments)
         (path / "eval" / "alignment.json").write_text(json.dumps(found.to_json()))
     report.write_report(runs, tmp_path / "report")
     markdown = (tmp_path / "report" / "report.md").read_text("utf-8")

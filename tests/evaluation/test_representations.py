@@ -126,9 +126,13 @@ def test_an_alignment_round_trips_and_is_drawn() -> None:
     codes = ("en", "de", "sw")
     before = snapshot(0, codes, [clouds(3.0, 1.0)] * 2, ("en",))
     after = snapshot(9, codes, [clouds(0.5, 0.5), clouds(0.1, 0.1)], ("en",))
-    found = Alignment("mgsm", 40, ("en",), (1, 2), before, after)
+    ids = tuple(f"mgsm-{n}" for n in range(40))
+    found = Alignment("mgsm", 40, ids, ("en",), (1, 2), before, after)
     assert Alignment.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert after.accuracy[PAIRS][1] == pytest.approx(np.mean(list(after.languages.values())))
+    for code, layers in after.problems.items():
+        assert np.shape(layers) == (2, 40)
+        assert np.mean(layers[1]) == pytest.approx(after.languages[code], abs=1e-4)
     assert list(after.accuracy) == [PAIRS, CENTRED, TO_HIGH, TO_HIGH_CENTRED]
     later = dataclasses.replace(found, after=before)
     table = alignment_charts.retrieval_table({"sft": [later], "xcot": [found]})

@@ -26,7 +26,7 @@ def test_a_large_gain_is_found_and_lies_in_its_interval():
     change = compare(scores(rng, 0.3, english=0.85), scores(rng, 0.0))
     assert change.p < 0.001
     assert change.low < 0.3 < change.high and change.low > 0.1
-    assert change.english == pytest.approx(-0.05)
+    assert change.of_high == pytest.approx(-0.05)
 
 
 def test_no_gain_is_found_as_often_as_chance_has_it():

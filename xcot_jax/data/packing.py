@@ -186,6 +186,17 @@ def pack(
     return packed.map(finish_row)
 
 
+def lone_row(element: Ragged, row_tokens: int, row_slots: int) -> Ragged:
+    """A row that holds one encoded group, which has to fit, and nothing else."""
+    row = {}
+    for name, length in capacities(row_tokens, row_slots).items():
+        value = element[name]
+        row[name] = np.zeros((length, *value.shape[1:]), value.dtype)
+        row[name][: len(value)] = value
+        row[f"{name}_segment_ids"] = (np.arange(length) < len(value)).astype(np.int32)
+    return finish_row(row)
+
+
 def finish_row(row: Mapping[str, Any]) -> Ragged:
     """Turns Grain's packed features of one row into segments and row-wide slot positions."""
     group_of_token = row["tokens_segment_ids"]

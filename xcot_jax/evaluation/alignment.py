@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 PAIRS, CENTRED = "all pairs", "all pairs, centred"
 TO_HIGH, TO_HIGH_CENTRED = "low to high", "low to high, centred"
@@ -45,12 +45,15 @@ class Snapshot:
       accuracy: way of counting -> accuracy of retrieval after each of `Alignment.layers`.
       languages: code -> accuracy in the last layer, over the pairs this language asks in, of the
         states as they are.
+      problems: code -> for each layer and problem, in how many of the other languages (a share of
+        them) the problem's nearest neighbour is itself.
       plane: of the last layer.
     """
 
     step: int
     accuracy: Mapping[str, tuple[float, ...]]
     languages: Mapping[str, float]
+    problems: Mapping[str, tuple[tuple[float, ...], ...]]
     plane: Plane
 
 
@@ -61,6 +64,7 @@ class Alignment:
     Attributes:
       benchmark: where the problems are from.
       problems: how many.
+      ids: of these problems.
       high_resource: codes of the run's high-resource languages.
       layers: after how many of its layers the model was looked at.
       before: the weights training began with.
@@ -69,6 +73,7 @@ class Alignment:
 
     benchmark: str
     problems: int
+    ids: tuple[str, ...]
     high_resource: tuple[str, ...]
     layers: tuple[int, ...]
     before: Snapshot
@@ -88,6 +93,7 @@ class Alignment:
         return cls(
             benchmark=str(data["benchmark"]),
             problems=int(data["problems"]),
+            ids=tuple(data["ids"]),
             high_resource=tuple(data["high_resource"]),
             layers=tuple(data["layers"]),
             before=_snapshot(data["before"]),
@@ -102,7 +108,8 @@ def snapshot(
 
     The ways from low to high are left out where there is no language of either.
     """
-    tables = [retrieval(states) for states in by_layer]
+    hits = [retrieved(states) for states in by_layer]
+    tables = [found.mean(axis=-1) for found in hits]
     centred = [retrieval(states - states.mean(axis=1, keepdims=True)) for states in by_layer]
     accuracy = {
         PAIRS: tuple(map(mean_retrieval, tables)),
@@ -118,26 +125,41 @@ def snapshot(
         step=step,
         accuracy=accuracy,
         languages={code: float(row.mean()) for code, row in zip(codes, asking, strict=True)},
+        problems={
+            code: tuple(
+                tuple(np.delete(found[index], index, axis=0).mean(axis=0).round(4).tolist())
+                for found in hits
+            )
+            for index, code in enumerate(codes)
+        },
         plane=plane(codes, by_layer[-1]),
     )
 
 
 def retrieval(states: States) -> Float[np.ndarray, "G G"]:
-    """How often a problem's nearest neighbour in another language is itself.
-
-    Nearest by cosine, as in cross-lingual sentence retrieval (Tatoeba; Artetxe and Schwenk, 2019).
-    Chance is 1 / Q.
+    """How often a problem's nearest neighbour in another language is itself; chance is 1 / Q.
 
     Returns:
       the share, rows by the language that asks, columns by the one that is searched.
     """
+    return retrieved(states).mean(axis=-1)
+
+
+def retrieved(states: States) -> Bool[np.ndarray, "G G Q"]:
+    """Whether a problem's nearest neighbour in another language is itself.
+
+    Nearest by cosine, as in cross-lingual sentence retrieval (Tatoeba; Artetxe and Schwenk, 2019).
+
+    Returns:
+      by the language that asks, the one that is searched, and the problem.
+    """
     norms = np.linalg.norm(states, axis=-1, keepdims=True)
     unit = states / np.maximum(norms, np.finfo(states.dtype).tiny)
     languages, problems, _ = states.shape
-    found = np.ones((languages, languages))
+    found = np.ones((languages, languages, problems), bool)
     for ask, search in itertools.permutations(range(languages), 2):
         nearest = np.argmax(unit[ask] @ unit[search].T, axis=1)
-        found[ask, search] = np.mean(nearest == np.arange(problems))
+        found[ask, search] = nearest == np.arange(problems)
     return found
 
 
@@ -179,6 +201,7 @@ def _snapshot(data: Mapping[str, Any]) -> Snapshot:
         step=int(data["step"]),
         accuracy={way: tuple(shares) for way, shares in data["accuracy"].items()},
         languages=dict(data["languages"]),
+        problems={c: tuple(tuple(layer) for layer in of) for c, of in data["problems"].items()},
         plane=Plane(
             points={code: tuple((p, q) for p, q in of) for code, of in points.items()},
             variance=(x, y),

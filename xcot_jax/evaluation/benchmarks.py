@@ -30,12 +30,14 @@ class Question:
       language: code of the language it is asked in.
       question: its text.
       answer: the gold number in plain ASCII form, such as "72" or "-3.5".
+      rationale: the English chain of thought to it, where the benchmark has one.
     """
 
     id: str
     language: str
     question: str
     answer: str
+    rationale: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +127,12 @@ def _read_heldout(place: str, languages: Sequence[str], settings: Settings) -> Q
         answer = _gold(where, field(where, row, "answer", str))
         identifier = field(where, row, "id", str)
         asked = field(where, row, "question", dict)
+        rationale = field(where, row, "rationale", str)
         for code in languages:
             if code in asked:
                 text = field(where, asked, code, str)
-                found.setdefault(code, []).append(Question(identifier, code, text, answer))
+                question = Question(identifier, code, text, answer, rationale)
+                found.setdefault(code, []).append(question)
     return _collected(found, languages)
 
 

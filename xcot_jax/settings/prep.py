@@ -229,6 +229,11 @@ class PrepSettings:
     repeat_low_resource: int = setting(
         1, "groups made of each low-resource question, by fresh draws", low=1
     )
+    low_resource_limit: int = setting(
+        0,
+        "most training problems asked in each low-resource language, the first ones; 0: all",
+        low=0,
+    )
     heldout: int = setting(0, "problems kept out of training for validation (file sources)", low=0)
     template: str = setting("question", "prompt template, a row of xcot_jax.prompts.TEMPLATES")
     shards: int = setting(4, "TFRecord files of the training split", low=1)

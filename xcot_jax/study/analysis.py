@@ -1,8 +1,9 @@
-"""What a study found: each variant's accuracy over its seeds, and its difference to the baseline.
+"""What a study found: each variant's values over its seeds, and its difference to the baseline.
 
-A variant and the baseline answer the same problems in the same languages, seed by seed. Problems,
-each with all its languages and seeds, are what chance is taken over: p is that of a test which
-swaps the two on problems drawn at random, and intervals draw seeds and problems with replacement.
+A variant and the baseline are measured on the same problems in the same languages, seed by seed.
+Problems, each with all its languages and seeds, are what chance is taken over: p is that of a test
+which swaps the two on problems drawn at random, and intervals draw seeds and problems with
+replacement.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from xcot_jax.evaluation.answers import DIRECT, file_stem, read_answers
 from xcot_jax.evaluation.scoring import mean
+from xcot_jax.study.measures import Measure
 from xcot_jax.study.plan import Plan
 from xcot_jax.study.running import Done
 
@@ -24,25 +25,25 @@ DRAWS = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One run, scored.
+    """One run by one measure.
 
     Attributes:
       variant: key in `VARIANTS`.
       seed: of its training.
-      languages: code -> accuracy.
-      english: accuracy of the teacher's language.
-      low: mean accuracy of the low-resource languages.
+      languages: code -> mean over problems.
+      high: of the teacher's language; not a number where that is not measured.
+      low: mean of the low-resource languages.
       tokens: tokens of real text it was trained on.
-      right: problem -> mean over the low-resource languages of whether it was answered right.
+      problems: problem -> mean over the low-resource languages.
     """
 
     variant: str
     seed: int
     languages: Mapping[str, float]
-    english: float
+    high: float
     low: float
     tokens: int
-    right: Mapping[str, float]
+    problems: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +51,23 @@ class Change:
     """A variant's low-resource mean less the baseline's.
 
     Attributes:
-      value: the difference, as a share.
+      value: the difference.
       low: lower end of the 95 % bootstrap interval over seeds and problems.
       high: its upper end.
       p: two-sided p of the permutation test over problems.
-      english: change of the teacher's language.
+      of_high: change of the teacher's language.
     """
 
     value: float
     low: float
     high: float
     p: float
-    english: float
+    of_high: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A variant over its seeds.
+    """A variant over its seeds, by one measure.
 
     Attributes:
       variant: key in `VARIANTS`.
@@ -84,15 +85,15 @@ class Found:
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def analyse(plan: Plan, runs: Sequence[Done]) -> list[Found]:
-    """Scores all runs on their benchmark and compares each variant with the baseline.
+def analyse(plan: Plan, runs: Sequence[Done], measure: Measure) -> list[Found]:
+    """Reads what was measured of all runs and compares each variant with the baseline.
 
     Raises:
       InputError: if what a run wrote cannot be read.
     """
     by_variant: dict[str, list[Score]] = {variant: [] for variant in plan.titles}
     for run in runs:
-        by_variant[run.cell.variant].append(score(run))
+        by_variant[run.cell.variant].append(score(run, measure))
     baseline = by_variant[plan.study.baseline]
     return [
         Found(
@@ -104,29 +105,26 @@ def analyse(plan: Plan, runs: Sequence[Done]) -> list[Found]:
     ]
 
 
-def score(run: Done) -> Score:
-    """The score of a finished run, on the first of its benchmarks, asked directly."""
+def score(run: Done, measure: Measure) -> Score:
+    """The score of a finished run."""
     settings = run.cell.settings
-    stem = file_stem(settings.eval.benchmarks[0], DIRECT)
-    command = f"xcot eval --workdir={run.directory}"
-    answers = read_answers(run.directory / "eval" / f"{stem}.jsonl", command)
+    measured = measure.read(run.directory, settings)
     high = settings.high_resource
-    right: dict[str, list[bool]] = {}
-    by_problem: dict[str, list[bool]] = {}
-    for answer in answers:
-        right.setdefault(answer.language, []).append(answer.correct)
-        if answer.language not in high:
-            by_problem.setdefault(answer.id, []).append(answer.correct)
-    languages = {code: float(np.mean(marks)) for code, marks in right.items()}
+    by_problem: dict[str, list[float]] = {}
+    for code, values in measured.items():
+        if code not in high:
+            for problem, value in values.items():
+                by_problem.setdefault(problem, []).append(value)
+    languages = {code: float(np.mean(list(values.values()))) for code, values in measured.items()}
     low = mean([share for code, share in languages.items() if code not in high])
     return Score(
         variant=run.cell.variant,
         seed=run.cell.seed,
         languages=languages,
-        english=languages.get(high[0], float("nan")),
+        high=languages.get(high[0], float("nan")),
         low=float("nan") if low is None else low,
         tokens=_tokens(run),
-        right={problem: float(np.mean(marks)) for problem, marks in by_problem.items()},
+        problems={problem: float(np.mean(values)) for problem, values in by_problem.items()},
     )
 
 
@@ -142,16 +140,16 @@ def compare(scores: Sequence[Score], baseline: Sequence[Score]) -> Change:
     """A variant's runs against the baseline's of the same seeds."""
     against = {score.seed: score for score in baseline}
     pairs = [(score, against[score.seed]) for score in scores]
-    problems = sorted(set.intersection(*(set(s.right) & set(b.right) for s, b in pairs)))
+    problems = sorted(set.intersection(*(set(s.problems) & set(b.problems) for s, b in pairs)))
     # [seeds, problems]
-    difference = np.array([[s.right[p] - b.right[p] for p in problems] for s, b in pairs])
+    difference = np.array([[s.problems[p] - b.problems[p] for p in problems] for s, b in pairs])
     low, high = np.percentile(_bootstrap(difference), [2.5, 97.5])
     return Change(
         value=float(difference.mean()),
         low=float(low),
         high=float(high),
         p=permutation_test(difference.mean(axis=0)),
-        english=float(np.mean([s.english - b.english for s, b in pairs])),
+        of_high=float(np.mean([s.high - b.high for s, b in pairs])),
     )
 
 
@@ -176,21 +174,22 @@ def _bootstrap(difference: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.einsum("ds,sp,dp->d", of_seeds, difference, of_problems, optimize=True)
 
 
-def best(plan: Plan, found: Sequence[Found]) -> Found | None:
+def best(plan: Plan, found: Sequence[Found], measure: Measure) -> Found | None:
     """The variant that the study's figures are of."""
     others = [entry for entry in found if entry.change]
     if plan.study.method:
         return next((entry for entry in others if entry.variant == plan.study.method), None)
-    return max(others, key=lambda entry: entry.spread("low")[0], default=None)
+    sign = -1 if measure.falls else 1
+    return max(others, key=lambda entry: sign * entry.spread("low")[0], default=None)
 
 
-def figures(plan: Plan, found: Sequence[Found]) -> dict[str, Any]:
-    """Of the best variant against the baseline; gains in points."""
-    entry = best(plan, found)
+def figures(plan: Plan, found: Sequence[Found], measure: Measure) -> dict[str, Any]:
+    """Of the best variant against the baseline; gains in the measure's unit."""
+    entry = best(plan, found, measure)
     if entry is None or entry.change is None:
         return {}
     return {
-        "low_resource_gain": 100 * entry.change.value,
-        "english_change": 100 * entry.change.english,
+        "low_resource_gain": measure.scale * entry.change.value,
+        "english_change": measure.scale * entry.change.of_high,
         "p_value": entry.change.p,
     }

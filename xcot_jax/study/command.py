@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xcot_jax.study import analysis, pages, running
+from xcot_jax.study.measures import MEASURES
 from xcot_jax.study.plan import read
 
 
@@ -23,8 +24,12 @@ def main(file: Path, out: Path, overrides: Sequence[str] = (), *, jobs: int = 0)
     """
     plan = read(file, overrides)
     runs = running.run(plan, out, jobs=jobs)
-    found = analysis.analyse(plan, runs)
-    print(f"\n{plan.study.title}\n\n{pages.table(plan, found).text()}\n")
-    for name, value in analysis.figures(plan, found).items():
+    found = {name: analysis.analyse(plan, runs, MEASURES[name]) for name in plan.study.measures}
+    print(f"\n{plan.study.title}")
+    for name, entries in found.items():
+        print(f"\n{MEASURES[name].title}\n\n{pages.table(plan, entries, MEASURES[name]).text()}")
+    print()
+    main, entries = next(iter(found.items()))
+    for name, value in analysis.figures(plan, entries, MEASURES[main]).items():
         print(f"{name} = {value:.4g}")
     print(*pages.write(plan, found, out), sep="\n")

@@ -1,4 +1,4 @@
-"""A study's table, figure and record."""
+"""A study's tables, figure and record."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from xcot_jax import config as config_files
-from xcot_jax.evaluation.scoring import Table, points
+from xcot_jax.evaluation.scoring import Table
 from xcot_jax.files import write_whole
 from xcot_jax.languages import ordered
 from xcot_jax.settings import Settings
 from xcot_jax.study.analysis import Found, best, figures
+from xcot_jax.study.measures import MEASURES, Measure
 from xcot_jax.study.plan import Plan
+
+ByMeasure: TypeAlias = Mapping[str, Sequence[Found]]
+"""Key of `MEASURES` -> what was found by it."""
 
 _BASELINE, _OTHER, _METHOD = "#8D99A6", "#56B4E9", "#0072B2"
 _LINES = ("#8D99A6", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 _READING = (
-    "Accuracy in percent, mean over {seeds} seeds ± standard deviation over them. low: mean of the "
-    "low-resource languages. change: against {baseline} on the same problems, in points, with the "
-    "95% interval of a bootstrap over seeds and problems; p: two-sided permutation test over "
-    "problems."
+    "Means over {seeds} seeds, ± standard deviation over them. low: mean of the low-resource "
+    "languages. change: of that against {baseline} on the same problems, with the 95% interval of "
+    "a bootstrap over seeds and problems; p: two-sided permutation test over problems. Languages "
+    "with a star are high-resource."
 )
 
 
-def table(plan: Plan, found: Sequence[Found]) -> Table:
+def table(plan: Plan, found: Sequence[Found], measure: Measure) -> Table:
     """A row a variant."""
     codes = ordered(code for entry in found for code in entry.scores[0].languages)
     high = plan.cells[0].settings.high_resource
@@ -46,10 +50,11 @@ def table(plan: Plan, found: Sequence[Found]) -> Table:
         rows.append(
             (
                 plan.titles[entry.variant],
-                *(points(share) for share in by_language),
-                f"{points(low)} ± {points(spread)}",
-                f"{points(change.value, True)} ({points(change.low, True)} to "
-                f"{points(change.high, True)})"
+                *map(measure.text, by_language),
+                f"{measure.text(low)} ± {measure.text(spread)}",
+                f"{measure.text(change.value, signed=True)} "
+                f"({measure.text(change.low, signed=True)} to "
+                f"{measure.text(change.high, signed=True)})"
                 if change
                 else "",
                 _p(change.p) if change else "",
@@ -64,65 +69,83 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 1e-3 else f"{value:.3f}"
 
 
-def markdown(plan: Plan, found: Sequence[Found]) -> str:
-    """The study as a page: command, picture, table, and how to read them."""
-    content = table(plan, found)
+def markdown(plan: Plan, found: ByMeasure) -> str:
+    """The study as a page: command, picture, a table for each measure, and how to read them."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    rule = "|:--|" + "--:|" * (len(content.header) - 1)
+    parts = [
+        f"## {plan.study.title}",
+        "",
+        "```",
+        " ".join(["xcot study", f"--config={plan.file}", "--out=DIR", *plan.overrides]),
+        "```",
+        "",
+        f"![{plan.study.title}]({plan.file.stem}.png)",
+        "",
+    ]
+    for name, entries in found.items():
+        content = table(plan, entries, MEASURES[name])
+        rule = "|:--|" + "--:|" * (len(content.header) - 1)
+        title = MEASURES[name].title
+        parts += [f"{title[0].upper()}{title[1:]}:", ""]
+        parts += [line(content.header), rule, *map(line, content.rows), ""]
     baseline = plan.titles[plan.study.baseline]
-    return "\n".join(
-        [
-            f"## {plan.study.title}",
-            "",
-            "```",
-            " ".join(["xcot study", f"--config={plan.file}", "--out=DIR", *plan.overrides]),
-            "```",
-            "",
-            f"![{plan.study.title}]({plan.file.stem}.png)",
-            "",
-            line(content.header),
-            rule,
-            *map(line, content.rows),
-            "",
-            _READING.format(seeds=len(plan.study.seeds), baseline=baseline)
-            + " Languages with a star are high-resource.",
-            "",
-        ]
-    )
+    parts += [_READING.format(seeds=len(plan.study.seeds), baseline=baseline), ""]
+    return "\n".join(parts)
 
 
-def record(plan: Plan, found: Sequence[Found]) -> dict[str, Any]:
+def record(plan: Plan, found: ByMeasure) -> dict[str, Any]:
     """Everything: figures, variants, and each run with its settings that are not the default."""
-    chosen = best(plan, found)
-    cells = {(cell.variant, cell.seed): cell for cell in plan.cells}
+    main = next(iter(found))
+    chosen = best(plan, found[main], MEASURES[main])
     return {
-        "figures": figures(plan, found),
+        "figures": figures(plan, found[main], MEASURES[main]),
         "figures_of": chosen.variant if chosen else None,
         "study": dataclasses.asdict(plan.study),
         "config": str(plan.file),
         "overrides": list(plan.overrides),
-        "variants": [
-            {
-                "variant": entry.variant,
-                "title": plan.titles[entry.variant],
-                "low": entry.spread("low"),
-                "english": entry.spread("english"),
-                "change": dataclasses.asdict(entry.change) if entry.change else None,
-            }
-            for entry in found
-        ],
-        "runs": [
-            {
-                **{k: v for k, v in dataclasses.asdict(score).items() if k != "right"},
-                "settings": _changed(cells[score.variant, score.seed].settings),
-            }
-            for entry in found
-            for score in entry.scores
-        ],
+        "measures": {
+            name: [
+                {
+                    "variant": entry.variant,
+                    "title": plan.titles[entry.variant],
+                    "low": entry.spread("low"),
+                    "high": entry.spread("high"),
+                    "change": dataclasses.asdict(entry.change) if entry.change else None,
+                }
+                for entry in entries
+            ]
+            for name, entries in found.items()
+        },
+        "runs": _runs(plan, found),
     }
+
+
+def _runs(plan: Plan, found: ByMeasure) -> list[dict[str, Any]]:
+    scores = {
+        (name, score.variant, score.seed): score
+        for name, entries in found.items()
+        for entry in entries
+        for score in entry.scores
+    }
+    runs = []
+    for cell in plan.cells:
+        of = {name: scores[name, cell.variant, cell.seed] for name in found}
+        runs.append(
+            {
+                "variant": cell.variant,
+                "seed": cell.seed,
+                "tokens": next(iter(of.values())).tokens,
+                "measured": {
+                    name: {"languages": dict(score.languages), "high": score.high, "low": score.low}
+                    for name, score in of.items()
+                },
+                "settings": _changed(cell.settings),
+            }
+        )
+    return runs
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
@@ -130,48 +153,63 @@ def _changed(settings: Settings) -> dict[str, Any]:
     return {key: value for key, (_, value) in differ.items()}
 
 
-def picture(plan: Plan, found: Sequence[Found]) -> bytes:
-    """The study's figure as PNG: curves if it has an axis, else bars."""
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
+def picture(plan: Plan, found: ByMeasure) -> bytes:
+    """The study's figure as PNG, a panel a measure: curves if it has an axis, else bars."""
+    panels = len(found)
+    figure = Figure(figsize=(9 if panels == 1 else 4.2 + 4.2 * panels, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    (_curves if plan.study.x else _bars)(axes, plan, found)
-    axes.set_title(plan.study.title, loc="left", fontsize=13)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    row = figure.subplots(1, panels, squeeze=False, sharey=not plan.study.x)[0]
+    for axes, (name, entries) in zip(row, found.items(), strict=True):
+        (_curves if plan.study.x else _bars)(axes, plan, entries, MEASURES[name])
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    if not plan.study.x:
+        row[0].invert_yaxis()
+    figure.suptitle(plan.study.title, x=0.01, ha="left", fontsize=13)
     output = io.BytesIO()
     figure.savefig(output, format="png", dpi=150)
     return output.getvalue()
 
 
-def _bars(axes: Any, plan: Plan, found: Sequence[Found]) -> None:
-    """A bar a variant: its low-resource mean, a dot a seed, the interval of its change, English."""
-    chosen = best(plan, found)
+def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> None:
+    """A bar a variant: its low-resource mean, a dot a seed, its change, the teacher's language."""
+    chosen = best(plan, found, measure)
+    scale = measure.scale
     for place, entry in enumerate(found):
         colour = _OTHER if entry.change else _BASELINE
         colour = _METHOD if entry is chosen else colour
         low = entry.spread("low")[0]
-        axes.barh(place, 100 * low, color=colour, height=0.62, zorder=2)
-        seeds = [100 * score.low for score in entry.scores]
+        axes.barh(place, scale * low, color=colour, height=0.62, zorder=2)
+        seeds = [scale * score.low for score in entry.scores]
         axes.plot(seeds, [place] * len(seeds), "o", color="#1F2933", markersize=3.5, zorder=4)
-        english = 100 * entry.spread("english")[0]
-        axes.plot([english], [place], "D", color="#D55E00", markersize=5, zorder=4)
+        high = scale * entry.spread("high")[0]
+        if not math.isnan(high):
+            axes.plot([high], [place], "D", color="#D55E00", markersize=5, zorder=4)
         if entry.change:
-            label = f"{100 * entry.change.value:+.1f}"
             star = " *" if entry.change.p < 0.05 else ""
-            axes.text(1.5, place, label + star, va="center", color="white", fontsize=9, zorder=5)
+            axes.annotate(
+                measure.text(entry.change.value, signed=True) + star,
+                (0, place),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+                color="white",
+                fontsize=9,
+                zorder=5,
+            )
     axes.set_yticks(range(len(found)), [plan.titles[entry.variant] for entry in found])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 102)
+    if measure.scale == 100:
+        axes.set_xlim(0, 102)
     axes.grid(axis="x", color="#E4E7EB", zorder=0)
+    code = plan.cells[0].settings.high_resource[0]
     axes.set_xlabel(
-        "accuracy, %: bars and dots (seeds) low-resource mean, diamonds English; "
-        "in a bar its change in points, * p < 0.05",
+        f"{measure.title}\nbars, dots (seeds): low-resource mean; diamonds: {code};\n"
+        f"in a bar its change in {measure.unit}, * p < 0.05",
         fontsize=8.5,
     )
 
 
-def _curves(axes: Any, plan: Plan, found: Sequence[Found]) -> None:
+def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> None:
     """A line a series, over the study's axis."""
     study = plan.study
     lines: dict[str, list[tuple[float, Found]]] = {}
@@ -185,8 +223,8 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found]) -> None:
         mean, spread = zip(*(entry.spread("low") for _, entry in entries), strict=True)
         axes.errorbar(
             x,
-            [100 * value for value in mean],
-            yerr=[100 * value for value in spread],
+            [measure.scale * value for value in mean],
+            yerr=[measure.scale * value for value in spread],
             marker="o",
             capsize=3,
             color=colour,
@@ -196,13 +234,13 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found]) -> None:
     if min(values) > 0 and max(values) / min(values) >= 20:
         axes.set_xscale("log")
     axes.set_xlabel(study.x_title)
-    axes.set_ylabel("low-resource mean, accuracy in %")
+    axes.set_ylabel(f"low-resource mean: {measure.title}")
     axes.grid(color="#E4E7EB")
     if any(lines):
         axes.legend(frameon=False)
 
 
-def write(plan: Plan, found: Sequence[Found], out: Path) -> list[Path]:
+def write(plan: Plan, found: ByMeasure, out: Path) -> list[Path]:
     """Writes `study.json`, `study.md` and the picture; returns their paths."""
     text = json.dumps(_plain(record(plan, found)), ensure_ascii=False, indent=2) + "\n"
     paths = [out / "study.json", out / "study.md", out / f"{plan.file.stem}.png"]

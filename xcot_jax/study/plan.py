@@ -16,6 +16,7 @@ from typing import Any
 from xcot_jax import config as config_files
 from xcot_jax.config import ConfigError
 from xcot_jax.settings import Settings
+from xcot_jax.study.measures import MEASURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Study:
       x: what a figure has along its axis, if it is a curve: variant -> value.
       x_title: of that axis.
       series: variant -> the line it is a point of.
+      measures: what runs are measured by, rows of `measures.MEASURES`; the study's figures are of
+        the first.
       start: the variant that makes the model which all others start from, if any: it is trained
         once, by the first seed, and stands in no table.
     """
@@ -44,6 +47,7 @@ class Study:
     x: Mapping[str, float] = dataclasses.field(default_factory=dict)
     x_title: str = ""
     series: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    measures: tuple[str, ...] = ("accuracy",)
     start: str = ""
 
 
@@ -116,6 +120,10 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
         raise ConfigError(f"{file}: STUDY names {', '.join(sorted(missing))}, not in VARIANTS")
     if not study.seeds:
         raise ConfigError(f"{file}: STUDY has no seeds")
+    if not study.measures or set(study.measures) - set(MEASURES):
+        raise ConfigError(
+            f"{file}: STUDY measures {study.measures}; there are {', '.join(MEASURES)}"
+        )
     parsed = config_files.parse_overrides(overrides)
 
     def cell(variant: str, seed: int) -> Cell:

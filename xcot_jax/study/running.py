@@ -1,7 +1,7 @@
 """Runs the cells of a study side by side, each a process of its own; done ones are not done again.
 
-Datasets come first, then runs: `xcot prep`, `xcot train` and `xcot eval`, which continue where they
-were stopped. On a CPU each process has cores of its own.
+Datasets come first, then runs: `xcot prep`, `xcot train` and the commands of the study's measures,
+which continue where they were stopped. On a CPU each process has cores of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from queue import SimpleQueue
 
 from xcot_jax import config as config_files
 from xcot_jax.errors import InputError
+from xcot_jax.study.measures import MEASURES
 from xcot_jax.study.plan import Cell, Plan
 
 RUN_BYTES = 2 * 2**30
@@ -191,12 +192,15 @@ def _training(plan: Plan, cell: Cell, out: Path) -> list[str]:
 
 def _train(plan: Plan, cell: Cell, out: Path, lanes: _Lanes, told: Say) -> None:
     directory = _directory(out, cell)
-    if (directory / "eval" / "results.json").exists():
+    measures = (MEASURES[name] for name in plan.study.measures)
+    left = {m.command for m in measures if not (directory / "eval" / m.output).exists()}
+    if not left:
         return
     log = out / f"{cell.name}.log"
     start = [f"--config.model.init_from={out / START}"] if plan.start else []
     lanes.command([*_training(plan, cell, out), *start], log)
-    lanes.command(["eval", f"--workdir={directory}"], log)
+    for command in sorted(left):
+        lanes.command([command, f"--workdir={directory}"], log)
     told(cell.name)
 
 

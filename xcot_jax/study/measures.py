@@ -1,0 +1,132 @@
+"""What a study measures its runs by, as a table: which command writes it, and how it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xcot_jax.errors import InputError
+from xcot_jax.evaluation.alignment import ALIGNMENT_FILE, Alignment
+from xcot_jax.evaluation.answers import DIRECT, file_stem, read_answers
+from xcot_jax.evaluation.likelihood import LIKELIHOOD_FILE, Likelihood
+from xcot_jax.settings import Settings
+
+ByLanguage: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Language code -> problem -> what was measured on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One row of the table.
+
+    Attributes:
+      title: what it is and in which unit, as an axis says it.
+      command: the sub-command of `xcot` that measures a run.
+      output: what that writes last, in the run's `eval` directory.
+      read: reads it, of a run's directory and settings.
+      scale: factor from what is read to the unit.
+      digits: after the decimal point, in tables.
+      unit: of a difference.
+      falls: whether less is better.
+    """
+
+    title: str
+    command: str
+    output: str
+    read: Callable[[Path, Settings], ByLanguage]
+    scale: float
+    digits: int
+    unit: str
+    falls: bool = False
+
+    def text(self, value: float, *, signed: bool = False) -> str:
+        """A value, or a difference, in the unit."""
+        return f"{self.scale * value:{'+' if signed else ''}.{self.digits}f}"
+
+
+def _accuracy(directory: Path, settings: Settings) -> ByLanguage:
+    """Right answers on the first benchmark, asked directly."""
+    stem = file_stem(settings.eval.benchmarks[0], DIRECT)
+    command = f"xcot eval --workdir={directory}"
+    found: dict[str, dict[str, float]] = {}
+    for answer in read_answers(directory / "eval" / f"{stem}.jsonl", command):
+        found.setdefault(answer.language, {})[answer.id] = float(answer.correct)
+    return found
+
+
+def _cross_entropy(directory: Path, settings: Settings) -> ByLanguage:
+    found = _likelihood(directory)
+    return _by_problem(found, found.cross_entropy)
+
+
+def _divergence(directory: Path, settings: Settings) -> ByLanguage:
+    found = _likelihood(directory)
+    return _by_problem(found, found.divergence)
+
+
+def _by_problem(found: Likelihood, values: Mapping[str, tuple[float, ...]]) -> ByLanguage:
+    return {code: dict(zip(found.ids, of, strict=True)) for code, of in values.items()}
+
+
+def _likelihood(directory: Path) -> Likelihood:
+    return Likelihood.from_json(_json(directory, LIKELIHOOD_FILE, "likelihood"))
+
+
+def _retrieval(directory: Path, settings: Settings) -> ByLanguage:
+    """In how many other languages a problem's nearest neighbour is itself, mean over layers."""
+    found = Alignment.from_json(_json(directory, ALIGNMENT_FILE, "align"))
+    return {
+        code: dict(zip(found.ids, np.mean(layers, axis=0).tolist(), strict=True))
+        for code, layers in found.after.problems.items()
+    }
+
+
+def _json(directory: Path, name: str, command: str) -> Any:
+    path = directory / "eval" / name
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); write it with: xcot {command} --workdir={directory}"
+        ) from error
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": Measure(
+        "accuracy, %", "eval", "results.json", _accuracy, scale=100, digits=1, unit="points"
+    ),
+    "cross_entropy": Measure(
+        "cross-entropy of the gold answer, nats a token",
+        "likelihood",
+        LIKELIHOOD_FILE,
+        _cross_entropy,
+        scale=1,
+        digits=3,
+        unit="nats",
+        falls=True,
+    ),
+    "divergence": Measure(
+        "KL(teacher's reading || language's), nats a token",
+        "likelihood",
+        LIKELIHOOD_FILE,
+        _divergence,
+        scale=1,
+        digits=3,
+        unit="nats",
+        falls=True,
+    ),
+    "retrieval": Measure(
+        "retrieval of a problem in another language, %, mean over layers",
+        "align",
+        ALIGNMENT_FILE,
+        _retrieval,
+        scale=100,
+        digits=1,
+        unit="points",
+    ),
+}
