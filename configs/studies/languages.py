@@ -4,7 +4,8 @@
 
 The first of `ORDER` are trained on beside English, with all parts of xCoT; all eleven languages are
 tested. At one budget every run takes the same tokens; at a growing one each language brings its own
-share of them.
+share of them. Either series is fitted by a power law, as the Parallel Scaling Law has it
+(arXiv 2510.02272).
 """
 
 from ablation import get_config as ablation
@@ -22,6 +23,7 @@ STUDY = {
     "title": "How many languages to train on together",
     "baseline": "same-1",
     "varies": ("train.steps", "train.checkpoint_every"),
+    "power_law": True,
     "x": {f"same-{n}": n for n in COUNTS} | {f"growing-{n}": n for n in COUNTS[:-1]},
     "x_title": "low-resource languages trained on",
     "series": {f"same-{n}": "one budget" for n in COUNTS}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -21,6 +22,7 @@ from xcot_jax.settings import Settings
 from xcot_jax.study.analysis import Found, best, figures
 from xcot_jax.study.measures import MEASURES, Measure
 from xcot_jax.study.plan import Plan
+from xcot_jax.study.power_law import PowerLaw, fits, sentences
 
 ByMeasure: TypeAlias = Mapping[str, Sequence[Found]]
 """Key of `MEASURES` -> what was found by it."""
@@ -91,9 +93,17 @@ def markdown(plan: Plan, found: ByMeasure) -> str:
         title = MEASURES[name].title
         parts += [f"{title[0].upper()}{title[1:]}:", ""]
         parts += [line(content.header), rule, *map(line, content.rows), ""]
+        if laws := _laws(plan, entries):
+            told = sentences(laws, MEASURES[name].scale)
+            parts += ["Fitted to the low-resource means:", "", *(f"- {law}" for law in told), ""]
     baseline = plan.titles[plan.study.baseline]
     parts += [_READING.format(seeds=len(plan.study.seeds), baseline=baseline), ""]
     return "\n".join(parts)
+
+
+def _laws(plan: Plan, found: Sequence[Found]) -> dict[str, PowerLaw]:
+    """The fitted series, if the study asks for them."""
+    return fits(plan, found) if plan.study.power_law else {}
 
 
 def record(plan: Plan, found: ByMeasure) -> dict[str, Any]:
@@ -117,6 +127,10 @@ def record(plan: Plan, found: ByMeasure) -> dict[str, Any]:
                 }
                 for entry in entries
             ]
+            for name, entries in found.items()
+        },
+        "power_laws": {
+            name: {series: dataclasses.asdict(law) for series, law in _laws(plan, entries).items()}
             for name, entries in found.items()
         },
         "runs": _runs(plan, found),
@@ -172,14 +186,22 @@ def picture(plan: Plan, found: ByMeasure) -> bytes:
 
 
 def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> None:
-    """A bar a variant: its low-resource mean, a dot a seed, its change, the teacher's language."""
-    chosen = best(plan, found, measure)
+    """A bar a variant: its low-resource mean, a dot a seed, its change, the teacher's language.
+
+    What is no share has no natural length: it gets a mark and a line where the baseline stands.
+    """
+    chosen, share = best(plan, found, measure), measure.scale == 100
     scale = measure.scale
     for place, entry in enumerate(found):
         colour = _OTHER if entry.change else _BASELINE
         colour = _METHOD if entry is chosen else colour
-        low = entry.spread("low")[0]
-        axes.barh(place, scale * low, color=colour, height=0.62, zorder=2)
+        low = scale * entry.spread("low")[0]
+        if share:
+            axes.barh(place, low, color=colour, height=0.62, zorder=2)
+        else:
+            axes.plot([low], [place], "s", color=colour, markersize=9, zorder=2)
+        if not share and not entry.change:
+            axes.axvline(low, color=_BASELINE, linewidth=1, zorder=1)
         seeds = [scale * score.low for score in entry.scores]
         axes.plot(seeds, [place] * len(seeds), "o", color="#1F2933", markersize=3.5, zorder=4)
         high = scale * entry.spread("high")[0]
@@ -189,22 +211,25 @@ def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> No
             star = " *" if entry.change.p < 0.05 else ""
             axes.annotate(
                 measure.text(entry.change.value, signed=True) + star,
-                (0, place),
-                (5, 0),
+                (0 if share else low, place),
+                (5, 0) if share else (0, 9),
                 textcoords="offset points",
                 va="center",
-                color="white",
+                ha="left" if share else "center",
+                color="white" if share else "#1F2933",
                 fontsize=9,
                 zorder=5,
             )
     axes.set_yticks(range(len(found)), [plan.titles[entry.variant] for entry in found])
-    if measure.scale == 100:
+    axes.margins(y=0.08)
+    if share:
         axes.set_xlim(0, 102)
     axes.grid(axis="x", color="#E4E7EB", zorder=0)
     code = plan.cells[0].settings.high_resource[0]
     axes.set_xlabel(
-        f"{measure.title}\nbars, dots (seeds): low-resource mean; diamonds: {code};\n"
-        f"in a bar its change in {measure.unit}, * p < 0.05",
+        f"{measure.title}\n{'bars' if share else 'squares'}, dots (seeds): low-resource mean; "
+        f"diamonds: {code};\n{'in a bar' if share else 'above'} its change in {measure.unit}, "
+        "* p < 0.05",
         fontsize=8.5,
     )
 
@@ -217,8 +242,12 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
         if entry.variant in study.x:
             name = study.series.get(entry.variant, "")
             lines.setdefault(name, []).append((study.x[entry.variant], entry))
+    laws = _laws(plan, found)
     for (name, entries), colour in zip(lines.items(), _LINES, strict=False):
         entries.sort(key=lambda pair: pair[0])
+        if law := laws.get(name):
+            reach = np.linspace(entries[0][0], entries[-1][0], 50)
+            axes.plot(reach, [measure.scale * law(x) for x in reach], "--", color=colour, lw=1)
         x = [value for value, _ in entries]
         mean, spread = zip(*(entry.spread("low") for _, entry in entries), strict=True)
         axes.errorbar(
@@ -228,13 +257,14 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
             marker="o",
             capsize=3,
             color=colour,
-            label=name,
+            linestyle="none" if law else "-",
+            label=f"{name}: exponent {law.exponent:.2f}" if law else name,
         )
     values = [value for pairs in lines.values() for value, _ in pairs]
     if min(values) > 0 and max(values) / min(values) >= 20:
         axes.set_xscale("log")
     axes.set_xlabel(study.x_title)
-    axes.set_ylabel(f"low-resource mean: {measure.title}")
+    axes.set_ylabel(f"low-resource mean\n{measure.title}", fontsize=9)
     axes.grid(color="#E4E7EB")
     if any(lines):
         axes.legend(frameon=False)

@@ -33,6 +33,7 @@ class Study:
       x: what a figure has along its axis, if it is a curve: variant -> value.
       x_title: of that axis.
       series: variant -> the line it is a point of.
+      power_law: whether series are fitted by y = a x^b.
       measures: what runs are measured by, rows of `measures.MEASURES`; the study's figures are of
         the first.
       start: the variant that makes the model which all others start from, if any: it is trained
@@ -47,6 +48,7 @@ class Study:
     x: Mapping[str, float] = dataclasses.field(default_factory=dict)
     x_title: str = ""
     series: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    power_law: bool = False
     measures: tuple[str, ...] = ("accuracy",)
     start: str = ""
 
