@@ -189,6 +189,31 @@ def test_the_cache_grows_and_shrinks_with_the_texts_in_it():
     ]
 
 
+@pytest.mark.parametrize(("devices", "batches"), [(1, {16, 4, 1}), (2, {16, 4})])
+def test_what_is_left_at_the_end_goes_on_in_smaller_batches(devices, batches):
+    mesh = make_mesh(devices)
+    params = make_params(mesh)
+    limits = [210, 110, 100, *[5] * 13]
+    tasks = [
+        Task(prompt, limit=limit)
+        for prompt, limit in zip(make_prompts([9] * len(limits), seed=5), limits, strict=True)
+    ]
+    generator = make_generator(mesh, max_new_tokens=210, batch_size=16)
+    generator.generate(params, tasks[-1:])
+    programs, seen = generator._compiled, []
+
+    def advance(params, rows, *arguments):
+        seen.append(rows.token.shape[0])
+        return programs.advance(params, rows, *arguments)
+
+    generator._compiled = dataclasses.replace(programs, advance=advance)
+    found = generator.generate(params, tasks)
+    assert set(seen) == batches and seen == sorted(seen, reverse=True)
+    assert found == [
+        Generation(naive(params, task.prompt, task.limit), truncated=True) for task in tasks
+    ]
+
+
 def test_answers_stop_at_the_longest_length(expected, eos):
     mesh = make_mesh(1)
     found = make_generator(mesh, eos_id=eos, max_length=66).generate(make_params(mesh), PROMPTS)

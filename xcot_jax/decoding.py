@@ -166,6 +166,11 @@ def resized(rows: Rows, capacity: int) -> Rows:
     return dataclasses.replace(rows, cache=rows.cache.resized(capacity))
 
 
+def taken(rows: Rows, which: Int[Array, " R"]) -> Rows:
+    """Some of the rows."""
+    return jax.tree.map(lambda leaf: leaf[which], rows)
+
+
 def _alone(rows: Rows) -> Rows:
     """The rows without their cache."""
     return dataclasses.replace(rows, cache=Cache((), ()))
@@ -173,7 +178,7 @@ def _alone(rows: Rows) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """Jitted `Decoding.empty`, `Decoding.read`, `put`, `resized` and `Decoding.advance`.
+    """Jitted `Decoding.empty`, `Decoding.read`, `put`, `taken`, `resized` and `Decoding.advance`.
 
     Rows are spread over the data axes of a mesh, and their heads over its tensor axis; rows that
     are given to be changed are used up. Shardings are named, not left to the compiler: it would
@@ -183,6 +188,7 @@ class Programs:
     empty: Callable[..., Rows]
     read: Callable[..., Rows]
     put: Callable[..., Rows]
+    taken: Callable[..., Rows]
     resized: Callable[..., Rows]
     advance: Callable[..., tuple[Rows, jax.Array]]
 
@@ -203,6 +209,7 @@ class Programs:
             empty=jax.jit(decoding.empty, static_argnums=(1, 2), out_shardings=rows),
             read=jax.jit(decoding.read, out_shardings=rows),
             put=jax.jit(put, donate_argnums=0, out_shardings=rows),
+            taken=jax.jit(taken, out_shardings=rows),
             resized=jax.jit(resized, static_argnums=1, out_shardings=rows),
             advance=jax.jit(decoding.advance, donate_argnums=1, out_shardings=(rows, report)),
         )

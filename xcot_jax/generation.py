@@ -31,6 +31,12 @@ _SHARE_WAITED_FOR = 16
 """Rows are filled again when this part of them is free: each time costs as much as a part of a
 step, and a free row costs its share of every step."""
 
+_FEWER = 4
+"""When no prompt waits, so much smaller a batch is gone on with once it holds what is left."""
+
+_STEPS_WORTH_COMPILING = 64
+"""Steps that may be to come, below which a program for a smaller batch is not worth compiling."""
+
 _PREFILL_TOKENS = 256
 """Tokens of prompts read together, on each shard of a batch. So many keep the matrix units of
 common accelerators busy, and both cores of a small CPU; more would only be padding."""
@@ -170,13 +176,19 @@ class Generator:
                 if between is not None:
                     between()
                 groups = self._fill(answers, waiting, asked)
+                fewer = 0 if waiting or groups else self._fewer(answers)
+                while fewer and sum(answer is not None for answer in answers) <= fewer:
+                    order = sorted(range(count), key=lambda row: answers[row] is None)[:fewer]
+                    rows = programs.taken(rows, self._placed(np.array(order, np.int32)))
+                    answers, count = [answers[row] for row in order], fewer
+                    fewer = self._fewer(answers)
                 needed = max(answer.columns for answer in answers if answer)
                 if (columns := _fitting(rows.cache.capacity, needed)) != rows.cache.capacity:
                     rows = programs.resized(rows, columns)
                 for group in groups:
                     prompts, where = self._prompts(group, count)
                     rows = programs.put(rows, programs.read(params, prompts), where)
-                enough = count
+                enough = count - fewer
                 if waiting:
                     enough = max(self._group(asked[waiting[0]], count), count // _SHARE_WAITED_FOR)
                 live = self._placed(np.array([answer is not None for answer in answers]))
@@ -216,6 +228,14 @@ class Generator:
         """How many prompts of this one's width are read together, for `count` rows."""
         ways = sharding.batch_ways(self._mesh)
         return min(count, ways * max(1, _PREFILL_TOKENS // _width(task)))
+
+    def _fewer(self, answers: Sequence[_Answer | None]) -> int:
+        """Rows of the next smaller batch, if it is worth a program of its own; else 0."""
+        fewer, ways = len(answers) // _FEWER, sharding.batch_ways(self._mesh)
+        left = (answer for answer in answers if answer)
+        steps = max((answer.task.limit or 0) - len(answer.tokens) for answer in left)
+        worth = fewer and fewer % ways == 0 and steps >= _STEPS_WORTH_COMPILING
+        return fewer if worth else 0
 
     def _fill(
         self,
