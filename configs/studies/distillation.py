@@ -40,7 +40,7 @@ VARIANTS = {
 STUDY = {
     "title": "Distillation alone",
     "baseline": "pairs",
-    "varies": ("data.student_ce", "data.students", "data.row_"),
+    "varies": ("data.student_ce", "data.students", "data.row_", "data.batch_rows"),
 }
 
 
@@ -52,6 +52,6 @@ def get_config(variant: str = "beta-1") -> ConfigDict:
     if "labels" in variant:
         config.data.student_ce = 0.5 if variant.startswith("half") else 0.0
         config.loss.beta = float(variant.rpartition("-")[2])
-    if variant == "k-3":
-        config.data.students = 3
+    if variant == "k-3":  # As many tokens a step, in rows that four views fill as well as two do.
+        config.data.update(students=3, row_tokens=512, row_slots=80, batch_rows=2)
     return config
