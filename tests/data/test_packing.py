@@ -67,6 +67,16 @@ def test_teacher_and_students_predict_the_same_token_in_a_slot(tokenizer):
     assert tokenizer.eos_id in element["targets"][:, 0]
 
 
+def test_a_lone_row_is_what_the_packer_makes_of_one_group(tokenizer):
+    element = packing.encode_group(group(2, students=2, preamble=True), tokenizer, COLUMNS, 7)
+    alone = grain.MapDataset.source([element]).to_iter_dataset()
+    (packed,) = packing.pack(alone, row_tokens=256, row_slots=128, bins=1, seed=0)
+    row = packing.lone_row(element, 256, 128)
+    assert row.keys() == packed.keys()
+    for name, values in row.items():
+        np.testing.assert_array_equal(values, packed[name], err_msg=name)
+
+
 def test_students_and_preambles_may_have_less_cross_entropy_or_none(tokenizer):
     example = group(1, students=2, preamble=True)
     whole = packing.encode_group(example, tokenizer, COLUMNS)
