@@ -1,0 +1,60 @@
+"""Each measure reads what its command writes, by language and problem."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.evaluation.test_representations import clouds
+from xcot_jax.errors import InputError
+from xcot_jax.evaluation.alignment import PAIRS, Alignment, snapshot
+from xcot_jax.evaluation.likelihood import Likelihood
+from xcot_jax.settings import Settings
+from xcot_jax.study.measures import MEASURES
+
+CODES = ("en", "de", "sw")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A run's directory with what align and likelihood write."""
+    ids = tuple(f"p{n}" for n in range(40))
+    before = snapshot(0, CODES, [clouds(3.0, 1.0)] * 2, ("en",))
+    after = snapshot(9, CODES, [clouds(0.5, 0.5), clouds(0.1, 0.1)], ("en",))
+    alignment = Alignment("heldout", 40, ids, ("en",), (1, 2), before, after)
+    values = {code: tuple(n + place / 8 for n in range(40)) for place, code in enumerate(CODES)}
+    divergence = {code: of for code, of in values.items() if code != "en"}
+    likelihood = Likelihood("heldout", 9, "en", ("en",), ids, (5,) * 40, values, divergence)
+    (tmp_path / "eval").mkdir()
+    for name, found in (("alignment", alignment), ("likelihood", likelihood)):
+        (tmp_path / "eval" / f"{name}.json").write_text(json.dumps(found.to_json()))
+    return tmp_path, alignment, likelihood
+
+
+def test_retrieval_is_that_of_all_pairs_over_layers_after_training(directory):
+    path, alignment, _ = directory
+    found = MEASURES["retrieval"].read(path, Settings())
+    assert {code: len(values) for code, values in found.items()} == dict.fromkeys(CODES, 40)
+    everything = np.mean([list(values.values()) for values in found.values()])
+    assert everything == pytest.approx(np.mean(alignment.after.accuracy[PAIRS]), abs=1e-4)
+    assert everything > np.mean(alignment.before.accuracy[PAIRS])
+
+
+def test_likelihoods_are_read_by_problem(directory):
+    path, _, likelihood = directory
+    found = MEASURES["cross_entropy"].read(path, Settings())
+    assert found["de"]["p3"] == 3.125 and set(found) == set(CODES)
+    assert set(MEASURES["divergence"].read(path, Settings())) == {"de", "sw"}
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "retrieval"])
+def test_what_is_not_there_is_told_with_its_command(name, tmp_path):
+    with pytest.raises(InputError, match=f"xcot {MEASURES[name].command} --workdir="):
+        MEASURES[name].read(tmp_path, Settings())
+
+
+def test_values_are_told_in_their_unit():
+    assert MEASURES["accuracy"].text(0.1234, signed=True) == "+12.3"
+    assert MEASURES["cross_entropy"].text(2.34567) == "2.346"
