@@ -112,6 +112,11 @@ def _parallel(
             f"another of {', '.join(settings.eval.languages)} (eval.languages): languages are "
             "compared on the same problems"
         )
+    if lacking := [questions[0].id for questions in asked if not questions[0].rationale]:
+        raise InputError(
+            f"held-out problem {lacking[0]} has no rationale, which the gold answer begins with; "
+            "prepare the dataset anew with xcot prep"
+        )
     return codes, asked
 
 

@@ -80,7 +80,10 @@ def test_heldout_problems_are_asked_in_the_languages_they_have(tmp_path: Path) -
     )
     questions = load("heldout", settings)
     assert questions.by_language == {
-        "en": (Question("a", "en", "How many?", "72"), Question("b", "en", "How much?", "-3.5")),
+        "en": (
+            Question("a", "en", "How many?", "72"),
+            Question("b", "en", "How much?", "-3.5", rationale="x"),
+        ),
         "sw": (Question("a", "sw", "Ngapi?", "72"),),
     }
     assert questions.missing == tuple(code for code in CODES if code not in ("en", "sw"))

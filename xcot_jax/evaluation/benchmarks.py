@@ -127,7 +127,7 @@ def _read_heldout(place: str, languages: Sequence[str], settings: Settings) -> Q
         answer = _gold(where, field(where, row, "answer", str))
         identifier = field(where, row, "id", str)
         asked = field(where, row, "question", dict)
-        rationale = field(where, row, "rationale", str)
+        rationale = field(where, row, "rationale", str) if "rationale" in row else ""
         for code in languages:
             if code in asked:
                 text = field(where, asked, code, str)
