@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from xcot_jax.errors import InputError
@@ -49,12 +50,12 @@ def ordered_map(
     waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     try:
         for item in items:
-            waiting.append(pool.submit(_call, item))
+            waiting.append(_submit(pool, item))
             if len(waiting) >= 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except concurrent.futures.process.BrokenProcessPool as error:
+    except BrokenProcessPool as error:
         # The pool ends its other workers, but not one that it was just starting.
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
@@ -64,6 +65,14 @@ def ordered_map(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: concurrent.futures.Executor, item: Any) -> concurrent.futures.Future:
+    try:
+        return pool.submit(_call, item)
+    except OSError as error:
+        # A pool that breaks closes its queue, even while it starts a worker that is to get it.
+        raise BrokenProcessPool("a worker could not be started") from error
 
 
 def count(asked: int, items: int, worthwhile: int) -> int:
