@@ -195,8 +195,8 @@ def make_works(
 
 def make_lexicon(settings: Settings, problems: ProblemStore, directory: Path) -> Lexicon:
     """The lexicon of the run; one that is induced is kept in the directory, to be read again."""
-    if not settings.prep.mixture.xicl:
-        return build_lexicon((), "none: prep.mixture.xicl is 0")
+    if not settings.prep.mixture.by_lexicon:
+        return build_lexicon((), "none: no recipe of prep.mixture needs one")
     lexicon = load_lexicon(settings, problems)
     if "induced" in settings.prep.xicl.lexicon:
         write_lexicon(directory / LEXICON_FILE, lexicon)

@@ -112,23 +112,23 @@ def make_context(
         pool=pool,
         restate=restate,
     )
-    if "xicl" in weights:
-        _check_xicl(context)
+    if by_lexicon := prep.mixture.by_lexicon:
+        _check_lexicon(context, by_lexicon[0])
+    if "xicl" in weights and len(pool) <= prep.xicl.demonstrations:
+        raise InputError(
+            f"prep.xicl.demonstrations = {prep.xicl.demonstrations}, but there are only "
+            f"{len(pool)} training problems in {teacher}"
+        )
     return context
 
 
-def _check_xicl(context: Context) -> None:
+def _check_lexicon(context: Context, recipe: str) -> None:
     xicl, sources = context.prep.xicl, switched_languages(context)
     if not any(context.lexicon.covers(s, code) for s in sources for code in context.languages):
         raise InputError(
-            f"prep.mixture.xicl > 0, but the lexicon {', '.join(xicl.lexicon)} has no phrase from "
-            f"{' or '.join(sources)} into any of {', '.join(context.languages)}; it has "
+            f"prep.mixture.{recipe} > 0, but the lexicon {', '.join(xicl.lexicon)} has no phrase "
+            f"from {' or '.join(sources)} into any of {', '.join(context.languages)}; it has "
             f"{', '.join(context.lexicon.sizes()) or 'nothing'}"
-        )
-    if len(context.pool) <= xicl.demonstrations:
-        raise InputError(
-            f"prep.xicl.demonstrations = {xicl.demonstrations}, but there are only "
-            f"{len(context.pool)} training problems in {context.teacher}"
         )
 
 
@@ -200,8 +200,8 @@ def plan(problem: Problem, context: Context) -> Plan:
 
     With teachers: the languages of the problem but the teacher's, shuffled and cut into groups of
     at most `students`; without: one group for each language. Low-resource ones again for every
-    further copy. A problem without low-resource questions makes, where the mixture has `xicl`, one
-    more group (without teachers, one for each student), code-switched into languages it lacks.
+    further copy. A problem without low-resource questions makes, where the mixture has `xicl` or
+    `dictionary`, one more group (without teachers, one for each student) of languages it lacks.
     Where all this gives nothing, the plain question stands alone.
     """
     prep, teacher = context.prep, context.teacher
@@ -210,7 +210,7 @@ def plan(problem: Problem, context: Context) -> Plan:
     low = tuple(code for code in asked if code not in context.high_resource)
     again = tuple(code for code in low if not prep.teacher or code != teacher)
     lacking: tuple[str, ...] = ()
-    if not low and "xicl" in context.weights and teacher in problem.question:
+    if not low and prep.mixture.by_lexicon and teacher in problem.question:
         lacking = tuple(
             code
             for code in context.languages

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_prep import xicl
+from data_prep import dictionary, xicl
 from data_prep.problems import Problem
 from data_prep.random_cot import intermediate_languages, random_cot_view
 from data_prep.tasks import Context, Draft, Recipe, Task, generator
@@ -127,5 +127,6 @@ RECIPES: dict[str, Recipe] = {
     "random_cot": Recipe(_random_cot_fits, _random_cot),
     "native": Recipe(_native_fits, _native, alone=True),
     "cross": Recipe(_cross_fits, _cross, alone=True),
+    "dictionary": Recipe(dictionary.fits, dictionary.make, alone=True),
     "monolingual": Recipe(_monolingual_fits, _monolingual, alone=True),
 }

@@ -57,8 +57,8 @@ class Task:
       problem: what it is made of.
       languages: of its students; of its only view, if it stands alone.
       copy: which repetition of the same languages this is.
-      kind: "parallel" draws among all recipes; "switched" puts the teacher's question into
-        languages the problem lacks; "alone" is a plain question without teacher.
+      kind: "parallel" draws among all recipes; "switched" puts the teacher's question, or
+        its words, into languages the problem lacks; "alone" is a plain question without teacher.
     """
 
     problem: Problem

@@ -18,7 +18,7 @@ def fits(task: Task, context: Context) -> bool:
     return (
         task.kind != "alone"
         and context.teacher in task.problem.question
-        and all(_sources(task.problem, code, context) for code in task.languages)
+        and all(sources(task.problem, code, context) for code in task.languages)
     )
 
 
@@ -28,7 +28,7 @@ def make(task: Task, context: Context, rng: np.random.Generator) -> Draft:
     answers = [prompts.final_answer(p.rationale, p.answer) for p in shown]
     students, coverage = [], []
     for code in task.languages:
-        possible = _sources(task.problem, code, context)
+        possible = sources(task.problem, code, context)
         source = possible[int(rng.integers(len(possible)))]
         turns = [_turn(p, source, code, context, rng) for p in shown]
         turns.append(_query(task.problem, source, code, context, rng))
@@ -55,7 +55,7 @@ def switched_languages(context: Context) -> tuple[str, ...]:
     return context.prep.xicl.sources or (context.teacher,)
 
 
-def _sources(problem: Problem, code: str, context: Context) -> list[str]:
+def sources(problem: Problem, code: str, context: Context) -> list[str]:
     """The languages the problem is asked in from which it can be switched into `code`."""
     return [
         source

@@ -26,6 +26,7 @@ VARIANTS = {
     "random-cot-xdistill": "+ Random-CoT + xDistill",
     "xcot": "xCoT: all",
     "plain-twice": "control: as xICL, nothing switched",
+    "dictionary": "control: xICL's words as dictionary rows",
     "seen-words": "control: xCoT, seen words only",
 }
 MIXTURES = {"xicl": 1.0, "random-cot": 0.25}
@@ -45,6 +46,8 @@ def get_config(variant: str = "xcot") -> ConfigDict:
         config.prep.story.low_count = 0
     elif variant == "plain-twice":
         mixture["xicl"] = MIXTURES["xicl"]
+    elif variant == "dictionary":
+        mixture["dictionary"] = MIXTURES["xicl"]
     config.prep.mixture = ConfigDict(mixture)
     config.prep.teacher = "xdistill" in parts
     config.prep.xicl = ConfigDict(

@@ -193,7 +193,7 @@ def check_names(settings: Settings) -> None:
       InputError: for a file that is not.
     """
     prep = settings.prep
-    if prep.mixture.xicl > 0 or prep.tokenizer.train:
+    if prep.mixture.by_lexicon or prep.tokenizer.train:
         for name in prep.xicl.lexicon:
             if name not in BUILT_IN and not Path(name).expanduser().exists():
                 raise InputError(

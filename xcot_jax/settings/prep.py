@@ -123,6 +123,9 @@ class MixtureSettings:
     instruct: float = setting(1.0, "plain multilingual instruction", low=0)
     xicl: float = setting(0.0, "code-switched demonstrations and question", low=0)
     random_cot: float = setting(0.0, "question in another language first, then the answer", low=0)
+    dictionary: float = setting(
+        0.0, "a question's words with their translations: the control of xicl", low=0
+    )
     native: float = setting(
         0.0, "question and answer in the language (MathOctopus, parallel)", low=0
     )
@@ -132,6 +135,11 @@ class MixtureSettings:
     monolingual: float = setting(
         0.0, "a question to be continued, in one language a problem: language modelling", low=0
     )
+
+    @property
+    def by_lexicon(self) -> tuple[str, ...]:
+        """The recipes asked for that need a lexicon."""
+        return tuple(name for name in ("xicl", "dictionary") if getattr(self, name) > 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
