@@ -35,14 +35,15 @@ def get_config() -> ConfigDict:
                 "compute_dtype": "float32",
             },
             "loss": {"beta": 0.0},
-            # Twice the rate, or half the tokens, leaves arithmetic half learnt, in English too.
+            # Muon gets in half the steps where AdamW gets; with fewer, arithmetic stays half learnt.
             "optim": {
-                "learning_rate": 7e-4,
+                "name": "muon",
+                "learning_rate": 2e-3,
                 "warmup_steps": 100,
                 "b2": 0.98,
                 "final_fraction": 0.0,
             },
-            "train": {"steps": 2900, "checkpoint_every": 2900, "log_every": 30},
+            "train": {"steps": 1450, "checkpoint_every": 1450, "log_every": 30},
             "eval": {"benchmarks": ("heldout",), "batch_size": 128, "max_new_tokens": 64},
         }
     )

@@ -20,7 +20,7 @@ def fits(task: Task, context: Context) -> bool:
 
 
 def make(task: Task, context: Context, rng: np.random.Generator) -> Draft:
-    """All phrases of a question that the lexicon covers, to be translated; either way, by chance."""
+    """All covered phrases of a question, to be translated; into which language, chance decides."""
     (code,) = task.languages
     covered = _covered(task, context)
     source = sorted(covered)[int(rng.integers(len(covered)))]

@@ -25,25 +25,61 @@ def schedule(settings: OptimSettings, steps: int) -> optax.Schedule:
 
 
 def optimizer(settings: OptimSettings, steps: int, axes: Any) -> optax.GradientTransformation:
-    """AdamW behind global-norm clipping.
+    """AdamW, or Muon for the matrices of the blocks and AdamW for all else; behind clipping.
+
+    Clipping is by the global norm, before either.
 
     Args:
-      settings: rates, decays and clipping.
+      settings: which, with its rates, decays and clipping.
       steps: optimizer steps of the whole run.
       axes: the parameters' logical axes; scales of norms and biases are not decayed.
     """
-    decayed = jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key not in ("scale", "bias"),
-        axes,
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
+    rate = schedule(settings, steps)
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
     adamw = optax.adamw(
-        schedule(settings, steps),
+        rate,
         b1=settings.b1,
         b2=settings.b2,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
-        mask=decayed,
+        mask=_by_path(lambda path, _: path[-1].key not in ("scale", "bias"), axes),
     )
-    return optax.chain(clip, adamw)
+    if settings.name == "adamw":
+        return optax.chain(clip, adamw)
+    labels = _by_path(lambda *leaf: "muon" if _matrix(*leaf) else "adamw", axes)
+    return optax.chain(
+        clip, optax.partition({"muon": _muon(settings, rate, axes), "adamw": adamw}, labels)
+    )
+
+
+def _muon(settings: OptimSettings, rate: optax.Schedule, axes: Any) -> optax.GradientTransformation:
+    """Muon (Jordan et al., 2024), whose updates are as large as AdamW's and so want its rates.
+
+    That scale is from Liu et al., Muon is Scalable for LLM Training (arXiv 2502.16982, equation 4).
+    """
+    return optax.contrib.muon(
+        rate,
+        beta=settings.momentum,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        muon_weight_dimension_numbers=_by_path(_matrix, axes),
+        consistent_rms=0.2,
+    )
+
+
+def _matrix(path: Any, names: tuple[str, ...]) -> optax.contrib.MuonDimensionNumbers | None:
+    """Which axes of a block's weight or adapter are its inputs and its outputs; None of others.
+
+    One of the two is a single axis; the other may be heads by their width.
+    """
+    if path[-1].key not in ("weight", "adapter_a", "adapter_b"):
+        return None
+    of = [place for place, name in enumerate(names) if name != "layers"]
+    inputs = 1 if names[of[0]] in ("embed", "rank") else len(of) - 1
+    return optax.contrib.MuonDimensionNumbers(tuple(of[:inputs]), tuple(of[inputs:]))
+
+
+def _by_path(function: Any, axes: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        function, axes, is_leaf=lambda node: isinstance(node, tuple)
+    )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 
 from xcot_jax import sharding
@@ -96,13 +96,20 @@ def state_shardings(
     axes = lora.trained_part(transformer.logical_axes(config), config)
     params = sharding.tree_shardings(mesh, axes, shapes)
     everywhere = sharding.replicated(mesh)
-    opt_state = optax.tree_utils.tree_map_params(
-        tx,
-        lambda _, where: where,
-        jax.eval_shape(tx.init, shapes),
-        params,
-        transform_non_params=lambda _: everywhere,
-    )
+    # A moment stands in the optimizer's state under the path of its parameter.
+    of_parameters = {
+        tuple(path): (leaf.shape, where)
+        for (path, leaf), where in zip(
+            jax.tree.leaves_with_path(shapes), jax.tree.leaves(params), strict=True
+        )
+    }
+
+    def place(path: tuple, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        ends = (path[begin:] for begin in range(len(path)))
+        shape, where = next(filter(None, map(of_parameters.get, ends)), ((), everywhere))
+        return where if shape == leaf.shape else everywhere
+
+    opt_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(tx.init, shapes))
     return TrainState(everywhere, params, opt_state, everywhere)
 
 

@@ -26,6 +26,7 @@ VARIANTS = {
     "random-cot-xdistill": "+ Random-CoT + xDistill",
     "xcot": "xCoT: all",
     "plain-twice": "control: as xICL, nothing switched",
+    "pairs": "control: as xDistill, beta 0",
     "dictionary": "control: xICL's words as dictionary rows",
     "seen-words": "control: xCoT, seen words only",
 }
@@ -49,7 +50,7 @@ def get_config(variant: str = "xcot") -> ConfigDict:
     elif variant == "dictionary":
         mixture["dictionary"] = MIXTURES["xicl"]
     config.prep.mixture = ConfigDict(mixture)
-    config.prep.teacher = "xdistill" in parts
+    config.prep.teacher = "xdistill" in parts or variant == "pairs"
     config.prep.xicl = ConfigDict(
         {
             "lexicon": ("story-seen" if variant == "seen-words" else "story",),

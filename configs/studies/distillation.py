@@ -18,7 +18,7 @@ SETTINGS = {
     "beta-3": {"beta": 3.0},
     "t-2": {"beta": 1.0, "temperature": 2.0},
     "t-4": {"beta": 1.0, "temperature": 4.0},
-    "warm-up": {"beta": 1.0, "warmup_steps": 1_450},
+    "warm-up": {"beta": 1.0, "warmup_steps": 725},
 }
 """Of the loss."""
 

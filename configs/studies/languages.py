@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 ORDER = ("sw", "de", "th", "fr", "bn", "ru", "te", "es", "zh", "ja")
 COUNTS = (1, 2, 4, 7, 10)
-STEPS = 2_900
+STEPS = 1_450
 """At one budget, and with all ten languages at a growing one."""
 
 VARIANTS = {f"same-{n}": f"{n} languages, one budget" for n in COUNTS} | {

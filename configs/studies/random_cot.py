@@ -2,7 +2,7 @@
 
     xcot study --config=configs/studies/random_cot.py --out=runs/studies/random_cot
 
-Each run is evaluated both ways: asked for the answer, and asked for the question in English first.
+Each run is measured twice: asked for the answer, and asked for the question in English first.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +20,7 @@ VARIANTS = {
 STUDY = {
     "title": "Random-CoT alone",
     "baseline": "sft",
+    "measures": ("accuracy", "translated"),
     "varies": ("data.preamble_ce",),
 }
 
@@ -27,6 +28,7 @@ STUDY = {
 def get_config(variant: str = "equal") -> ConfigDict:
     config = baseline()
     config.name = VARIANTS[variant]
+    config.eval.modes = ("direct", "translate")
     share, _, unsaid = variant.partition("-")
     if SHARES[share]:
         config.prep.mixture = ConfigDict({"instruct": 1.0, "random_cot": SHARES[share]})

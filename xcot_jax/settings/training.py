@@ -122,8 +122,13 @@ class LossSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """AdamW with linear warm-up and cosine decay."""
+    """The optimizer, with linear warm-up and cosine decay."""
 
+    name: str = setting(
+        "adamw",
+        "muon: Muon for the matrices of the blocks or their adapters, AdamW for all else",
+        choices=("adamw", "muon"),
+    )
     learning_rate: float = setting(3e-4, "peak learning rate", low=0)
     warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
     warmup_fraction: float = setting(
@@ -134,6 +139,7 @@ class OptimSettings:
     )
     final_fraction: float = setting(0.1, "share of the peak left at the end", low=0, high=1)
     weight_decay: float = setting(0.1, "decoupled decay of matrices", low=0)
+    momentum: float = setting(0.95, "Muon's momentum", low=0, high=0.99999)
     b1: float = setting(0.9, "first moment decay", low=0, high=0.99999)
     b2: float = setting(0.95, "second moment decay", low=0, high=0.99999)
     eps: float = setting(1e-8, "Adam epsilon", low=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,10 +50,10 @@ class Measure:
         return f"{self.scale * value:{'+' if signed else ''}.{self.digits}f}"
 
 
-def _accuracy(directory: Path, settings: Settings) -> ByLanguage:
-    """Right answers on the first benchmark, asked directly."""
-    stem = file_stem(settings.eval.benchmarks[0], DIRECT)
-    command = f"xcot eval --workdir={directory}"
+def _accuracy(directory: Path, settings: Settings, mode: str = DIRECT) -> ByLanguage:
+    """Right answers on the first benchmark, asked in one of `eval.modes`."""
+    stem = file_stem(settings.eval.benchmarks[0], mode)
+    command = f"xcot eval --workdir={directory} --config.eval.modes={mode}"
     found: dict[str, dict[str, float]] = {}
     for answer in read_answers(directory / "eval" / f"{stem}.jsonl", command):
         found.setdefault(answer.language, {})[answer.id] = float(answer.correct)
@@ -99,6 +100,15 @@ def _json(directory: Path, name: str, command: str) -> Any:
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure(
         "accuracy, %", "eval", "results.json", _accuracy, scale=100, digits=1, unit="points"
+    ),
+    "translated": Measure(
+        "accuracy by way of a translation, %",
+        "eval",
+        "results.json",
+        functools.partial(_accuracy, mode="translate"),
+        scale=100,
+        digits=1,
+        unit="points",
     ),
     "cross_entropy": Measure(
         "cross-entropy of the gold answer, nats a token",
