@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
                 "compute_dtype": "float32",
             },
             "loss": {"beta": 0.0},
-            # Muon gets in half the steps where AdamW gets; with fewer, arithmetic stays half learnt.
+            # AdamW takes twice the steps. With fewer, arithmetic stays half learnt, in English too.
             "optim": {
                 "name": "muon",
                 "learning_rate": 2e-3,

@@ -133,10 +133,10 @@ def test_zero_beta_is_plain_instruction_tuning_bitwise(config, model, batches):
     jax.tree.map(np.testing.assert_array_equal, gradient, sft_gradient)
 
 
-def run(config, model, mesh, batches, *, steps, accumulate=1, learning_rate=1e-2):
+def run(config, model, mesh, batches, *, steps, accumulate=1, **optim):
     """Losses and final parameters of a few steps."""
     graph, params = model
-    settings = OptimSettings(learning_rate=learning_rate, warmup_steps=2)
+    settings = OptimSettings(**{"learning_rate": 1e-2, "warmup_steps": 2} | optim)
     axes = transformer.logical_axes(config)
     tx = optimizer(settings, steps, axes)
     shardings = sharding.tree_shardings(mesh, axes, transformer.param_shapes(config))
@@ -177,6 +177,15 @@ def test_one_device_equals_eight(config, model, mesh, batches, axes):
     several, sharded = run(config, model, eight, batches, steps=4)
     np.testing.assert_allclose(single, several, rtol=1e-5)
     close(sharded, params, 1e-4)
+
+
+def test_muon_on_one_device_equals_muon_on_eight(config, model, mesh, batches):
+    single, params = run(config, model, mesh, batches, steps=4, name="muon")
+    eight = sharding.make_mesh(MeshSettings(data=2, fsdp=2, tensor=2))
+    several, sharded = run(config, model, eight, batches, steps=4, name="muon")
+    np.testing.assert_allclose(single, several, rtol=1e-4)
+    close(sharded, params, 1e-2)  # Rounding turns a direction that has hardly any gradient.
+    assert single[-1] < single[0]
 
 
 def test_evaluation_measures_what_training_does(config, model, mesh, batches):
