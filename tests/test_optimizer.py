@@ -59,7 +59,7 @@ def test_updates_of_matrices_are_orthogonal_in_every_layer():
         for layer in np.asarray(stack):
             matrix = scaled_to_one(layer.reshape(INPUTS[name], -1))
             values = np.linalg.svd(matrix, compute_uv=False)
-            # Five rounds of Newton and Schulz leave them between about 0.7 and 1.2; not the smallest.
+            # Five rounds of Newton and Schulz leave all but the smallest between 0.7 and 1.2.
             assert np.quantile(values, 0.1) > 0.6 and values.max() < 1.3, name
 
 

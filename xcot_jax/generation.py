@@ -171,7 +171,7 @@ class Generator:
         ):
             programs = self._compiled or Programs.of(self._decoding, params, self._mesh)
             self._compiled = programs
-            rows = programs.empty(params, count, _CACHE_SIZES[0])
+            rows = None
             while waiting or any(answers):
                 if between is not None:
                     between()
@@ -183,6 +183,8 @@ class Generator:
                     answers, count = [answers[row] for row in order], fewer
                     fewer = self._fewer(answers)
                 needed = max(answer.columns for answer in answers if answer)
+                if rows is None:
+                    rows = programs.empty(params, count, _fitting(0, needed))
                 if (columns := _fitting(rows.cache.capacity, needed)) != rows.cache.capacity:
                     rows = programs.resized(rows, columns)
                 for group in groups:
