@@ -14,6 +14,29 @@ STUDY = {
     "baseline": "sft",
     "method": "xcot",
     "seeds": (0, 1, 2),
+    "factors": {
+        "xICL": (
+            ("xicl", "sft"),
+            ("xicl-random-cot", "random-cot"),
+            ("xicl-xdistill", "xdistill"),
+            ("xcot", "random-cot-xdistill"),
+        ),
+        "Random-CoT": (
+            ("random-cot", "sft"),
+            ("xicl-random-cot", "xicl"),
+            ("random-cot-xdistill", "xdistill"),
+            ("xcot", "xicl-xdistill"),
+        ),
+        "xDistill": (
+            ("xdistill", "sft"),
+            ("random-cot-xdistill", "random-cot"),
+            ("xicl-xdistill", "xicl"),
+            ("xcot", "xicl-random-cot"),
+        ),
+        "xDistill's loss": (("xdistill", "pairs"),),
+        "switching": (("xicl", "plain-twice"), ("xicl", "dictionary")),
+        "words never seen": (("xcot", "seen-words"),),
+    },
 }
 VARIANTS = {
     "english": "English-only SFT",

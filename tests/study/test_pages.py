@@ -19,6 +19,7 @@ VARIANTS = {f"n-{n}": f"{n} languages" for n in COUNTS}
 STUDY = {
     "title": "How many", "baseline": "n-1", "seeds": (0, 1),
     "measures": ("accuracy", "cross_entropy"), "varies": ("train.steps",), "power_law": True,
+    "factors": {"three more": (("n-4", "n-1"),), "one more": (("n-2", "n-1"), ("n-4", "n-2"))},
     "x": {f"n-{n}": n for n in COUNTS}, "x_title": "languages",
 }
 
@@ -58,6 +59,18 @@ def test_each_measure_has_its_table_in_its_unit_and_its_law(small):
     assert "| 4 languages | 0.900 | 1.500 | 1.500 ± 0.000 | -1.500 (-1.500 to -1.500) |" in text
     assert "- 20 x^0.50 (95% interval of the exponent 0.50 to 0.50; R² 1.00)" in text
     assert "- 3 x^-0.50 (" in text
+
+
+def test_each_factor_has_its_pairs_and_their_mean(small):
+    text = pages.markdown(*small)
+    row = "| three more | 1 languages | 4 languages | +20.0 (+20.0 to +20.0) |"
+    assert text.count(row) == 1
+    assert "| one more | 1 languages | 2 languages | +8.3 (+8.3 to +8.3) |" in text
+    assert "| one more | 2 languages | 4 languages | +11.7 (+11.7 to +11.7) |" in text
+    assert "| one more | all of these, mean |  | +10.0 (+8.3 to +11.7) |" in text
+    assert "three more | all of these" not in text
+    record = pages.record(*small)["contrasts"]["accuracy"]
+    assert [entry["pair"] for entry in record if entry["factor"] == "one more"][-1] is None
 
 
 def test_the_record_holds_every_run_by_every_measure(small):

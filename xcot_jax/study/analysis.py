@@ -66,6 +66,21 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contrast:
+    """What one factor changes.
+
+    Attributes:
+      factor: key in `Study.factors`.
+      pair: the variants with it and without it; None for the mean over all its pairs.
+      change: of the low-resource mean.
+    """
+
+    factor: str
+    pair: tuple[str, str] | None
+    change: Change
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """A variant over its seeds, by one measure.
 
@@ -136,12 +151,35 @@ def _tokens(run: Done) -> int:
     return round(fill * data.row_tokens * data.batch_rows * train.steps)
 
 
+def contrasts(plan: Plan, found: Sequence[Found]) -> list[Contrast]:
+    """What each factor of the study changes, beside what else there is, and on average."""
+    scores = {entry.variant: entry.scores for entry in found}
+    made = []
+    for factor, pairs in plan.study.factors.items():
+        matched = [_matched(scores[with_it], scores[without]) for with_it, without in pairs]
+        made += [
+            Contrast(factor, (with_it, without), _change(runs))
+            for (with_it, without), runs in zip(pairs, matched, strict=True)
+        ]
+        if len(pairs) > 1:
+            made.append(Contrast(factor, None, _change([run for runs in matched for run in runs])))
+    return made
+
+
 def compare(scores: Sequence[Score], baseline: Sequence[Score]) -> Change:
     """A variant's runs against the baseline's of the same seeds."""
+    return _change(_matched(scores, baseline))
+
+
+def _matched(scores: Sequence[Score], baseline: Sequence[Score]) -> list[tuple[Score, Score]]:
     against = {score.seed: score for score in baseline}
-    pairs = [(score, against[score.seed]) for score in scores]
+    return [(score, against[score.seed]) for score in scores]
+
+
+def _change(pairs: Sequence[tuple[Score, Score]]) -> Change:
+    """The mean difference of pairs of runs, with what chance may have done to it."""
     problems = sorted(set.intersection(*(set(s.problems) & set(b.problems) for s, b in pairs)))
-    # [seeds, problems]
+    # [pairs, problems]
     difference = np.array([[s.problems[p] - b.problems[p] for p in problems] for s, b in pairs])
     low, high = np.percentile(_bootstrap(difference), [2.5, 97.5])
     return Change(
@@ -166,12 +204,12 @@ def permutation_test(differences: np.ndarray, seed: int = 0) -> float:
 
 
 def _bootstrap(difference: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Means of [seeds, problems] with both drawn with replacement."""
+    """Means of [pairs, problems] with both drawn with replacement."""
     rng = np.random.default_rng(seed)
-    seeds, problems = difference.shape
-    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds
+    pairs, problems = difference.shape
+    of_pairs = rng.multinomial(pairs, np.full(pairs, 1 / pairs), DRAWS) / pairs
     of_problems = rng.multinomial(problems, np.full(problems, 1 / problems), DRAWS) / problems
-    return np.einsum("ds,sp,dp->d", of_seeds, difference, of_problems, optimize=True)
+    return np.einsum("ds,sp,dp->d", of_pairs, difference, of_problems, optimize=True)
 
 
 def best(plan: Plan, found: Sequence[Found], measure: Measure) -> Found | None:

@@ -28,6 +28,8 @@ def main(file: Path, out: Path, overrides: Sequence[str] = (), *, jobs: int = 0)
     print(f"\n{plan.study.title}")
     for name, entries in found.items():
         print(f"\n{MEASURES[name].title}\n\n{pages.table(plan, entries, MEASURES[name]).text()}")
+        if added := pages.contrast_table(plan, entries, MEASURES[name]):
+            print(f"\n{added.text()}")
     print()
     main, entries = next(iter(found.items()))
     for name, value in analysis.figures(plan, entries, MEASURES[main]).items():

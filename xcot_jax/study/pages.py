@@ -19,7 +19,7 @@ from xcot_jax.evaluation.scoring import Table
 from xcot_jax.files import write_whole
 from xcot_jax.languages import ordered
 from xcot_jax.settings import Settings
-from xcot_jax.study.analysis import Found, best, figures
+from xcot_jax.study.analysis import Change, Found, best, contrasts, figures
 from xcot_jax.study.measures import MEASURES, Measure
 from xcot_jax.study.plan import Plan
 from xcot_jax.study.power_law import PowerLaw, fits, sentences
@@ -54,17 +54,42 @@ def table(plan: Plan, found: Sequence[Found], measure: Measure) -> Table:
                 plan.titles[entry.variant],
                 *map(measure.text, by_language),
                 f"{measure.text(low)} ± {measure.text(spread)}",
-                f"{measure.text(change.value, signed=True)} "
-                f"({measure.text(change.low, signed=True)} to "
-                f"{measure.text(change.high, signed=True)})"
-                if change
-                else "",
+                _interval(change, measure) if change else "",
                 _p(change.p) if change else "",
                 f"{entry.spread('tokens')[0] / 1e6:.2f}",
             )
         )
     named = tuple(f"{code}*" if code in high else code for code in codes)
     return Table(("variant", *named, "low", "change", "p", "M tokens"), tuple(rows))
+
+
+def contrast_table(plan: Plan, found: Sequence[Found], measure: Measure) -> Table | None:
+    """A row for each pair of variants that differ in one factor; None if the study names none."""
+    rows = []
+    for contrast in contrasts(plan, found):
+        with_it, without = contrast.pair or ("", "")
+        change = contrast.change
+        rows.append(
+            (
+                contrast.factor,
+                plan.titles[without] if without else "all of these, mean",
+                plan.titles[with_it] if with_it else "",
+                _interval(change, measure),
+                _p(change.p),
+                measure.text(change.of_high, signed=True),
+            )
+        )
+    code = plan.cells[0].settings.high_resource[0]
+    header = ("what is added", "to", "giving", "change", "p", f"change of {code}")
+    return Table(header, tuple(rows)) if rows else None
+
+
+def _interval(change: Change, measure: Measure) -> str:
+    """A change with its 95 % interval."""
+    value, low, high = (
+        measure.text(number, signed=True) for number in (change.value, change.low, change.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def _p(value: float) -> str:
@@ -88,11 +113,15 @@ def markdown(plan: Plan, found: ByMeasure) -> str:
         "",
     ]
     for name, entries in found.items():
-        content = table(plan, entries, MEASURES[name])
-        rule = "|:--|" + "--:|" * (len(content.header) - 1)
         title = MEASURES[name].title
         parts += [f"{title[0].upper()}{title[1:]}:", ""]
+        content = table(plan, entries, MEASURES[name])
+        rule = "|:--|" + "--:|" * (len(content.header) - 1)
         parts += [line(content.header), rule, *map(line, content.rows), ""]
+        if added := contrast_table(plan, entries, MEASURES[name]):
+            rule = "|:--|:--|:--|" + "--:|" * (len(added.header) - 3)
+            parts += ["Part by part, on the same problems:", ""]
+            parts += [line(added.header), rule, *map(line, added.rows), ""]
         if laws := _laws(plan, entries):
             told = sentences(laws, MEASURES[name].scale)
             parts += ["Fitted to the low-resource means:", "", *(f"- {law}" for law in told), ""]
@@ -127,6 +156,10 @@ def record(plan: Plan, found: ByMeasure) -> dict[str, Any]:
                 }
                 for entry in entries
             ]
+            for name, entries in found.items()
+        },
+        "contrasts": {
+            name: [dataclasses.asdict(contrast) for contrast in contrasts(plan, entries)]
             for name, entries in found.items()
         },
         "power_laws": {

@@ -33,6 +33,8 @@ class Study:
       x: what a figure has along its axis, if it is a curve: variant -> value.
       x_title: of that axis.
       series: variant -> the line it is a point of.
+      factors: what variants are made of -> pairs of variants, with it and without it and alike in
+        all else.
       power_law: whether series are fitted by y = a x^b.
       measures: what runs are measured by, rows of `measures.MEASURES`; the study's figures are of
         the first.
@@ -48,6 +50,7 @@ class Study:
     x: Mapping[str, float] = dataclasses.field(default_factory=dict)
     x_title: str = ""
     series: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    factors: Mapping[str, Sequence[tuple[str, str]]] = dataclasses.field(default_factory=dict)
     power_law: bool = False
     measures: tuple[str, ...] = ("accuracy",)
     start: str = ""
@@ -117,7 +120,8 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
         raise ConfigError(f"{file}: STUDY has no {', '.join(sorted(strange))}; {sorted(known)}")
     study = Study(**table)
     parts = filter(None, [study.method, study.start])
-    named = {study.baseline, *parts, *study.x, *study.series}
+    paired = {variant for pairs in study.factors.values() for pair in pairs for variant in pair}
+    named = {study.baseline, *parts, *study.x, *study.series, *paired}
     if missing := named - set(titles):
         raise ConfigError(f"{file}: STUDY names {', '.join(sorted(missing))}, not in VARIANTS")
     if not study.seeds:
