@@ -25,13 +25,13 @@ def make(task: Task, context: Context, rng: np.random.Generator) -> Draft:
     covered = _covered(task, context)
     source = sorted(covered)[int(rng.integers(len(covered)))]
     text, switches = replace(task.problem.question[source], covered[source], rng)
-    words = dict((s.source, text[s.start : s.end]) for s in switches)
-    asked_in, into, asked, answer = source, code, words.keys(), words.values()
+    words = {switch.source: text[switch.start : switch.end] for switch in switches}
+    sides = [(source, ", ".join(words)), (code, ", ".join(words.values()))]
     if rng.random() < 0.5:
-        asked_in, into, asked, answer = into, asked_in, answer, asked
-    prompt = prompts.native_prompt(context.style, ", ".join(asked), into)
-    view = View(asked_in, prompt)
-    return Draft(view, (view,), answer=", ".join(answer))
+        sides.reverse()
+    (asked_in, asked), (into, answer) = sides
+    view = View(asked_in, prompts.native_prompt(context.style, asked, into))
+    return Draft(view, (view,), answer=answer)
 
 
 def _covered(task: Task, context: Context) -> dict[str, list[Fragment]]:
