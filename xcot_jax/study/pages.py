@@ -29,6 +29,7 @@ ByMeasure: TypeAlias = Mapping[str, Sequence[Found]]
 
 _BASELINE, _OTHER, _METHOD = "#8D99A6", "#56B4E9", "#0072B2"
 _LINES = ("#8D99A6", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+_SHORTEST_FOR_TEXT = 12  # Of bars, in percent.
 _READING = (
     "Means over {seeds} seeds, ± standard deviation over them. low: mean of the low-resource "
     "languages. change: of that against {baseline} on the same problems, with the 95% interval of "
@@ -242,14 +243,15 @@ def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> No
             axes.plot([high], [place], "D", color="#D55E00", markersize=5, zorder=4)
         if entry.change:
             star = " *" if entry.change.p < 0.05 else ""
+            inside = share and low > _SHORTEST_FOR_TEXT
             axes.annotate(
                 measure.text(entry.change.value, signed=True) + star,
-                (0 if share else low, place),
+                (0 if inside else max(seeds) if share else low, place),
                 (5, 0) if share else (0, 9),
                 textcoords="offset points",
                 va="center",
                 ha="left" if share else "center",
-                color="white" if share else "#1F2933",
+                color="white" if inside else "#1F2933",
                 fontsize=9,
                 zorder=5,
             )
