@@ -42,4 +42,4 @@ def _covered(task: Task, context: Context) -> dict[str, list[Fragment]]:
         source: fragments(problem.question[source], lexicon, source, code, problem.names)
         for source in xicl.sources(problem, code, context)
     }
-    return {source: fragments for source, fragments in found.items() if fragments}
+    return {source: covered for source, covered in found.items() if covered}

@@ -291,9 +291,9 @@ def test_padding_columns_change_nothing(softcap, temperature):
     want, (want_hidden, want_head) = fused(hidden, head, slots, objective, **options)
     terms = one_pass_loss(hidden, padded, slots, objective, **options)
     # Products of another width are summed in another order: some of the last bits differ.
-    assert float(value) == pytest.approx(float(want), rel=5e-7)
-    assert error(d_hidden, want_hidden) < 1e-6
-    assert error(d_head[:, :V], want_head) < 1e-6
+    assert float(value) == pytest.approx(float(want), rel=2.5e-7)
+    assert error(d_hidden, want_hidden) < 4e-7
+    assert error(d_head[:, :V], want_head) < 4e-7
     assert not np.any(d_head[:, V:])
     assert np.all(np.isfinite(terms.kl))
     assert np.all(np.asarray(terms.kl) >= 0)

@@ -96,7 +96,8 @@ def state_shardings(
     axes = lora.trained_part(transformer.logical_axes(config), config)
     params = sharding.tree_shardings(mesh, axes, shapes)
     everywhere = sharding.replicated(mesh)
-    # A moment stands in the optimizer's state under the path of its parameter.
+    # A moment stands in the optimizer's state under the path of its parameter. (optax's own map
+    # over parameters does not reach into `optax.partition`.)
     of_parameters = {
         tuple(path): (leaf.shape, where)
         for (path, leaf), where in zip(

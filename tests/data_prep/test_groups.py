@@ -266,36 +266,6 @@ def test_monolingual_text_is_a_question_in_one_language_a_problem():
     assert set(found) == set(asked) and min(found.values()) > 15
 
 
-def test_dictionary_rows_hold_the_words_that_xicl_would_switch():
-    run = settings(teacher=False, instruct=0, dictionary=1, repeat=40)
-    english, swahili = "apples, How many", "apples_sw, Howmany_sw"
-    rows = [r.group for r in groups_of(problem("a", ("en", "sw")), run) if not isinstance(r, str)]
-    found = {(row.students[0].language, row.students[0].prompt, row.answer) for row in rows}
-    assert found == {
-        ("en", f"Question: {english}\nAnswer in Swahili:\n", swahili),
-        ("sw", f"Question: {swahili}\nAnswer in English:\n", english),
-    }
-    assert len(rows) == 40 and not any(row.teacher for row in rows)
-
-
-def test_dictionary_rows_of_a_question_in_english_alone():
-    rows = [
-        result.group.students[0].prompt
-        for number in range(40)
-        for result in groups_of(problem(f"d{number}"), settings(teacher=False, dictionary=1))
-        if not isinstance(result, str)
-    ]
-    assert any("apples_de" in prompt for prompt in rows)
-    assert any(prompt.endswith("Answer in German:\n") for prompt in rows)
-
-
-def test_words_the_lexicon_lacks_make_no_dictionary_row():
-    one = dataclasses.replace(problem("a"), question={"en": "And then?", "sw": "Na kisha?"})
-    found = groups_of(one, settings(teacher=False, instruct=0, dictionary=1))
-    why = "group: no recipe of the mixture fits a question in"
-    assert sorted(found) == [f"{why} en", f"{why} sw"]
-
-
 def test_random_cot_by_chance_and_without_loss():
     one = problem("a", ("en", "de", "sw"))
     views = [

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.evaluation.lines import line
 from tests.evaluation.test_representations import clouds
 from xcot_jax.errors import InputError
 from xcot_jax.evaluation.alignment import PAIRS, Alignment, snapshot
@@ -47,6 +48,17 @@ def test_likelihoods_are_read_by_problem(directory):
     found = MEASURES["cross_entropy"].read(path, Settings())
     assert found["de"]["p3"] == 3.125 and set(found) == set(CODES)
     assert set(MEASURES["divergence"].read(path, Settings())) == {"de", "sw"}
+
+
+def test_accuracy_is_that_of_its_own_way_of_asking(tmp_path):
+    (tmp_path / "eval").mkdir()
+    for stem, right in (("heldout", True), ("heldout.translate", False)):
+        lines = [line("p1", "en"), line("p1", "sw", correct=right)]
+        text = "".join(json.dumps(row) + "\n" for row in lines)
+        (tmp_path / "eval" / f"{stem}.jsonl").write_text(text)
+    found = {name: MEASURES[name].read(tmp_path, Settings()) for name in ("accuracy", "translated")}
+    assert found["accuracy"] == {"en": {"p1": 1.0}, "sw": {"p1": 1.0}}
+    assert found["translated"] == {"en": {"p1": 1.0}, "sw": {"p1": 0.0}}
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "retrieval"])
