@@ -198,19 +198,19 @@ class Plan:
 def plan(problem: Problem, context: Context) -> Plan:
     """Plans the groups to be made of a problem.
 
-    With teachers: the languages of the problem but the teacher's, shuffled and cut into groups of
+    With teachers: the languages of the problem but its teacher's, shuffled and cut into groups of
     at most `students`; without: one group for each language. Low-resource ones again for every
     further copy. A problem without low-resource questions makes, where the mixture has `xicl` or
     `dictionary`, one more group (without teachers, one for each student) of languages it lacks.
     Where all this gives nothing, the plain question stands alone.
     """
-    prep, teacher = context.prep, context.teacher
+    prep, teacher = context.prep, context.teacher_of(problem)
     asked = tuple(code for code in context.languages if code in problem.question)
     first = tuple(code for code in asked if not prep.teacher or code != teacher)
     low = tuple(code for code in asked if code not in context.high_resource)
     again = tuple(code for code in low if not prep.teacher or code != teacher)
     lacking: tuple[str, ...] = ()
-    if not low and prep.mixture.by_lexicon and teacher in problem.question:
+    if not low and prep.mixture.by_lexicon and context.teacher in problem.question:
         lacking = tuple(
             code
             for code in context.languages

@@ -21,7 +21,7 @@ def _instruct_fits(task: Task, context: Context) -> bool:
 def _instruct(task: Task, context: Context, rng: np.random.Generator) -> Draft:
     """Plain multilingual instruction: the question, in each student's language."""
     students = tuple(_direct(task, code, context) for code in task.languages)
-    return Draft(_direct(task, context.teacher, context), students)
+    return Draft(_direct(task, context.teacher_of(task.problem), context), students)
 
 
 def _direct(task: Task, code: str, context: Context) -> View:
@@ -31,7 +31,7 @@ def _direct(task: Task, code: str, context: Context) -> View:
 
 def _random_cot_fits(task: Task, context: Context) -> bool:
     return task.kind == "parallel" and all(
-        intermediate_languages(_restatable(task, context), code, _restating(context))
+        intermediate_languages(_restatable(task, context), code, _restating(task, context))
         for code in task.languages
     )
 
@@ -46,7 +46,7 @@ def _random_cot(task: Task, context: Context, rng: np.random.Generator) -> Draft
         random_cot_view(
             _restatable(task, context),
             code,
-            _restating(context),
+            _restating(task, context),
             context.style,
             rng,
             restate=context.restate,
@@ -56,13 +56,14 @@ def _random_cot(task: Task, context: Context, rng: np.random.Generator) -> Draft
         else _direct(task, code, context)
         for code in task.languages
     )
-    return Draft(_direct(task, context.teacher, context), students)
+    return Draft(_direct(task, context.teacher_of(task.problem), context), students)
 
 
-def _restating(context: Context) -> tuple[str, ...]:
+def _restating(task: Task, context: Context) -> tuple[str, ...]:
     """Languages a question may be restated in: those of the views, the teacher's among them."""
-    if context.prep.teacher and context.teacher not in context.languages:
-        return (*context.languages, context.teacher)
+    teacher = context.teacher_of(task.problem)
+    if context.prep.teacher and teacher not in context.languages:
+        return (*context.languages, teacher)
     return context.languages
 
 
@@ -70,7 +71,7 @@ def _restatable(task: Task, context: Context) -> Mapping[str, str]:
     """The question by language; a model can restate it in those it lacks, too."""
     if context.prep.random_cot.translations == "parallel":
         return task.problem.question
-    return dict.fromkeys(_restating(context), "") | dict(task.problem.question)
+    return dict.fromkeys(_restating(task, context), "") | dict(task.problem.question)
 
 
 def _native_fits(task: Task, context: Context) -> bool:

@@ -24,8 +24,8 @@ class Context:
     Attributes:
       seed: seed of everything random.
       prep: the preparation's settings.
-      teacher: language of teachers, of their demonstrations, and by default the one that is
-        code-switched.
+      teacher: first high-resource language: of teachers, unless others teach too, of their
+        demonstrations, and by default the one that is code-switched.
       high_resource: languages whose questions are not repeated.
       languages: languages that views are asked in, in the table's order.
       students: most students of a group.
@@ -47,6 +47,13 @@ class Context:
     lexicon: Lexicon
     pool: Sequence[Problem]
     restate: Restate
+
+    def teacher_of(self, problem: Problem) -> str:
+        """The language a problem's students learn from, unless their question is switched."""
+        if not self.prep.teacher or self.prep.teacher_language == "first":
+            return self.teacher
+        spoken = [code for code in self.high_resource if code in problem.question]
+        return spoken[int(generator(self.seed, problem.id, "teacher").integers(len(spoken)))]
 
 
 @dataclasses.dataclass(frozen=True)

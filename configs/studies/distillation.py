@@ -12,46 +12,55 @@ from quickstart_sft import get_config as baseline
 
 SETTINGS = {
     "pairs": {"beta": 0.0},
-    "beta-0.1": {"beta": 0.1},
     "beta-0.3": {"beta": 0.3},
     "beta-1": {"beta": 1.0},
     "beta-3": {"beta": 3.0},
     "t-2": {"beta": 1.0, "temperature": 2.0},
-    "t-4": {"beta": 1.0, "temperature": 4.0},
     "warm-up": {"beta": 1.0, "warmup_steps": 725},
+    "k-3-pairs": {"beta": 0.0},
+    "k-3": {"beta": 1.0},
+    "no-labels-pairs": {"beta": 0.0},
+    "no-labels": {"beta": 1.0},
 }
 """Of the loss."""
 
 VARIANTS = {
+    "sft": "multilingual SFT",
     "pairs": "pairs, beta 0",
-    "beta-0.1": "beta 0.1",
     "beta-0.3": "beta 0.3",
     "beta-1": "beta 1",
     "beta-3": "beta 3",
     "t-2": "beta 1, T 2",
-    "t-4": "beta 1, T 4",
     "warm-up": "beta 1, risen over half of training",
-    "k-3": "beta 1, three students a teacher",
-    "half-labels-1": "beta 1, students' labels at half weight",
-    "no-labels-0": "no labels, beta 0",
-    "no-labels-1": "no labels, beta 1",
-    "no-labels-3": "no labels, beta 3",
+    "k-3-pairs": "three students a teacher, beta 0",
+    "k-3": "three students a teacher, beta 1",
+    "no-labels-pairs": "students without labels, beta 0",
+    "no-labels": "students without labels, beta 1",
 }
 STUDY = {
     "title": "Distillation alone",
-    "baseline": "pairs",
+    "baseline": "sft",
     "varies": ("data.student_ce", "data.students", "data.row_", "data.batch_rows"),
+    "factors": {
+        "the loss": tuple(
+            (variant, "pairs") for variant in ("beta-0.3", "beta-1", "beta-3", "t-2", "warm-up")
+        ),
+        "the loss, three students a teacher": (("k-3", "k-3-pairs"),),
+        "the loss, students without labels": (("no-labels", "no-labels-pairs"),),
+        "three students a teacher": (("k-3-pairs", "pairs"), ("k-3", "beta-1")),
+    },
 }
 
 
 def get_config(variant: str = "beta-1") -> ConfigDict:
     config = baseline()
     config.name = VARIANTS[variant]
+    if variant == "sft":
+        return config
     config.prep.teacher = True
-    config.loss = ConfigDict(SETTINGS.get(variant, {"beta": 1.0}))
-    if "labels" in variant:
-        config.data.student_ce = 0.5 if variant.startswith("half") else 0.0
-        config.loss.beta = float(variant.rpartition("-")[2])
-    if variant == "k-3":  # As many tokens a step, in rows that four views fill as well as two do.
+    config.loss = ConfigDict(SETTINGS[variant])
+    if variant.startswith("no-labels"):
+        config.data.student_ce = 0.0
+    if variant.startswith("k-3"):  # As many tokens a step, in rows that four views fill as well.
         config.data.update(students=3, row_tokens=512, row_slots=80, batch_rows=2)
     return config

@@ -66,7 +66,8 @@ class Settings:
     seed: int = setting(0, "seed of everything random", low=0)
     high_resource: tuple[str, ...] = setting(
         HIGH_RESOURCE,
-        "high-resource languages: the first is the teacher's; the rest are low",
+        "high-resource languages: the first teaches, the others by prep.teacher_language; the rest "
+        "are low",
         choices=CODES,
     )
     prep: PrepSettings = section(PrepSettings)

@@ -234,6 +234,12 @@ class PrepSettings:
     teacher: bool = setting(
         True, "whether groups carry a high-resource teacher view; without, every view stands alone"
     )
+    teacher_language: str = setting(
+        "first",
+        "language of teachers: the first of high_resource, or for each problem one drawn from all "
+        "of them that ask it",
+        choices=("first", "drawn"),
+    )
     repeat_low_resource: int = setting(
         1, "groups made of each low-resource question, by fresh draws", low=1
     )
