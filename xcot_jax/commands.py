@@ -272,6 +272,14 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, default=0, help="runs side by side; 0: as cores and memory allow"
     )
+    parser.add_argument(
+        "--known",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an earlier study's study.json; its runs are taken where their settings are the same",
+    )
 
 
 def _study(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -280,7 +288,7 @@ def _study(options: argparse.Namespace, overrides: list[str]) -> None:
 
     if options.config is None:
         raise InputError("xcot study needs --config=FILE, such as configs/studies/ablation.py")
-    study(options.config, options.out, overrides, jobs=options.jobs)
+    study(options.config, options.out, overrides, jobs=options.jobs, records=options.known)
 
 
 def _align_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,11 +54,16 @@ def file(tmp_path_factory):
 def done(file):
     """Its directory, once it has run."""
     out = file.parent / "out"
+    _study(f"--config={file}", f"--out={out}")
+    return out
+
+
+def _study(*arguments):
+    """Runs the command, its processes with the devices they have outside of tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment().items():
             patch.setenv(name, value)
-        cli.run(["study", f"--config={file}", f"--out={out}"])
-    return out
+        cli.run(["study", *arguments])
 
 
 def test_a_study_ends_in_a_table_a_figure_and_a_record(done):
@@ -92,6 +97,29 @@ def test_what_is_done_is_not_done_again(file, done, capsys):
     assert "low_resource_gain = " in capsys.readouterr().out
     after = (done / "study.json").read_bytes(), (done / "sft-3" / "metrics.jsonl").stat().st_mtime
     assert after == before
+
+
+def test_a_variant_of_ones_own_runs_beside_what_a_record_knows(file, done, tmp_path):
+    own = tmp_path / "own.py"
+    strong = STUDY.replace('"kd": "+ xDistill"', '"kd": "+ xDistill", "kd-2": "stronger"')
+    own.write_text(strong.replace('if variant == "kd" else', 'if variant.startswith("kd") else'))
+    own.write_text(own.read_text().replace("0.5 if", "float(variant[3:] or 0.5) if"))
+    known, out = f"--known={done / 'study.json'}", tmp_path / "out"
+    out.mkdir()
+    for made in (done / "start", *done.glob("data-*")):
+        (out / made.name).symlink_to(made)
+    _study(f"--config={own}", f"--out={out}", known)
+    before, after = (
+        json.loads((directory / "study.json").read_text()) for directory in (done, out)
+    )
+    assert [run["variant"] for run in after["runs"]] == ["sft", "kd", "kd-2"]
+    for old, new in zip(before["runs"], after["runs"], strict=False):
+        assert new["known_from"] == str(done / "study.json")
+        assert new["measured"] == old["measured"]
+    assert after["measures"]["accuracy"][:2] == before["measures"]["accuracy"]
+    assert after["runs"][-1]["known_from"] is None
+    assert {path.name for path in out.glob("*-3")} == {"kd-2-3"}
+    assert known in (out / "study.md").read_text()
 
 
 def test_another_study_in_its_directory_is_refused(file, done):

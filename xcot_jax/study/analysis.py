@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -100,28 +100,32 @@ class Found:
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def analyse(plan: Plan, runs: Sequence[Done], measure: Measure) -> list[Found]:
-    """Reads what was measured of all runs and compares each variant with the baseline.
+ByMeasure: TypeAlias = Mapping[str, Sequence[Found]]
+"""Key of `MEASURES` -> what was found by it, a variant each."""
 
-    Raises:
-      InputError: if what a run wrote cannot be read.
-    """
+
+def analyse(plan: Plan, scores: Sequence[Score]) -> list[Found]:
+    """Compares each variant with the baseline, by all runs' scores."""
     by_variant: dict[str, list[Score]] = {variant: [] for variant in plan.titles}
-    for run in runs:
-        by_variant[run.cell.variant].append(score(run, measure))
+    for score in scores:
+        by_variant[score.variant].append(score)
     baseline = by_variant[plan.study.baseline]
     return [
         Found(
             variant,
-            tuple(scores),
-            None if variant == plan.study.baseline else compare(scores, baseline),
+            tuple(of),
+            None if variant == plan.study.baseline else compare(of, baseline),
         )
-        for variant, scores in by_variant.items()
+        for variant, of in by_variant.items()
     ]
 
 
 def score(run: Done, measure: Measure) -> Score:
-    """The score of a finished run."""
+    """The score of a finished run.
+
+    Raises:
+      InputError: if what it wrote cannot be read.
+    """
     settings = run.cell.settings
     measured = measure.read(run.directory, settings)
     high = settings.high_resource

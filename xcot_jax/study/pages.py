@@ -1,31 +1,26 @@
-"""A study's tables, figure and record."""
+"""A study's tables and figure."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from xcot_jax import config as config_files
 from xcot_jax.evaluation.scoring import Table
 from xcot_jax.files import write_whole
 from xcot_jax.languages import ordered
-from xcot_jax.settings import Settings
-from xcot_jax.study.analysis import Change, Found, best, contrasts, figures
+from xcot_jax.study import record
+from xcot_jax.study.analysis import ByMeasure, Change, Found, best, contrasts
 from xcot_jax.study.measures import MEASURES, Measure
 from xcot_jax.study.plan import Plan
-from xcot_jax.study.power_law import PowerLaw, fits, sentences
-
-ByMeasure: TypeAlias = Mapping[str, Sequence[Found]]
-"""Key of `MEASURES` -> what was found by it."""
+from xcot_jax.study.power_law import laws, sentences
+from xcot_jax.study.record import Known
 
 _BASELINE, _OTHER, _METHOD = "#8D99A6", "#56B4E9", "#0072B2"
 _LINES = ("#8D99A6", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
@@ -97,8 +92,15 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 1e-3 else f"{value:.3f}"
 
 
-def markdown(plan: Plan, found: ByMeasure) -> str:
-    """The study as a page: command, picture, a table for each measure, and how to read them."""
+def markdown(plan: Plan, found: ByMeasure, records: Sequence[str] = ()) -> str:
+    """The study as a page: command, picture, a table for each measure, and how to read them.
+
+    Args:
+      plan: the study.
+      found: by measure, all of its variants.
+      records: earlier records that some of its runs are from.
+    """
+    known = [f"--known={file}" for file in records]
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
@@ -107,7 +109,7 @@ def markdown(plan: Plan, found: ByMeasure) -> str:
         f"## {plan.study.title}",
         "",
         "```",
-        " ".join(["xcot study", f"--config={plan.file}", "--out=DIR", *plan.overrides]),
+        " ".join(["xcot study", f"--config={plan.file}", "--out=DIR", *known, *plan.overrides]),
         "```",
         "",
         f"![{plan.study.title}]({plan.file.stem}.png)",
@@ -123,82 +125,12 @@ def markdown(plan: Plan, found: ByMeasure) -> str:
             rule = "|:--|:--|:--|" + "--:|" * (len(added.header) - 3)
             parts += ["Part by part, on the same problems:", ""]
             parts += [line(added.header), rule, *map(line, added.rows), ""]
-        if laws := _laws(plan, entries):
-            told = sentences(laws, MEASURES[name].scale)
+        if fitted := laws(plan, entries):
+            told = sentences(fitted, MEASURES[name].scale)
             parts += ["Fitted to the low-resource means:", "", *(f"- {law}" for law in told), ""]
     baseline = plan.titles[plan.study.baseline]
     parts += [_READING.format(seeds=len(plan.study.seeds), baseline=baseline), ""]
     return "\n".join(parts)
-
-
-def _laws(plan: Plan, found: Sequence[Found]) -> dict[str, PowerLaw]:
-    """The fitted series, if the study asks for them."""
-    return fits(plan, found) if plan.study.power_law else {}
-
-
-def record(plan: Plan, found: ByMeasure) -> dict[str, Any]:
-    """Everything: figures, variants, and each run with its settings that are not the default."""
-    main = next(iter(found))
-    chosen = best(plan, found[main], MEASURES[main])
-    return {
-        "figures": figures(plan, found[main], MEASURES[main]),
-        "figures_of": chosen.variant if chosen else None,
-        "study": dataclasses.asdict(plan.study),
-        "config": str(plan.file),
-        "overrides": list(plan.overrides),
-        "measures": {
-            name: [
-                {
-                    "variant": entry.variant,
-                    "title": plan.titles[entry.variant],
-                    "low": entry.spread("low"),
-                    "high": entry.spread("high"),
-                    "change": dataclasses.asdict(entry.change) if entry.change else None,
-                }
-                for entry in entries
-            ]
-            for name, entries in found.items()
-        },
-        "contrasts": {
-            name: [dataclasses.asdict(contrast) for contrast in contrasts(plan, entries)]
-            for name, entries in found.items()
-        },
-        "power_laws": {
-            name: {series: dataclasses.asdict(law) for series, law in _laws(plan, entries).items()}
-            for name, entries in found.items()
-        },
-        "runs": _runs(plan, found),
-    }
-
-
-def _runs(plan: Plan, found: ByMeasure) -> list[dict[str, Any]]:
-    scores = {
-        (name, score.variant, score.seed): score
-        for name, entries in found.items()
-        for entry in entries
-        for score in entry.scores
-    }
-    runs = []
-    for cell in plan.cells:
-        of = {name: scores[name, cell.variant, cell.seed] for name in found}
-        runs.append(
-            {
-                "variant": cell.variant,
-                "seed": cell.seed,
-                "tokens": next(iter(of.values())).tokens,
-                "measured": {
-                    name: {"languages": dict(score.languages), "high": score.high, "low": score.low}
-                    for name, score in of.items()
-                },
-                "settings": _changed(cell.settings),
-            }
-        )
-    return runs
-
-
-def _changed(settings: Settings) -> dict[str, Any]:
-    differ = config_files.differences(Settings(), settings)
-    return {key: value for key, (_, value) in differ.items()}
 
 
 def picture(plan: Plan, found: ByMeasure) -> bytes:
@@ -277,10 +209,10 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
         if entry.variant in study.x:
             name = study.series.get(entry.variant, "")
             lines.setdefault(name, []).append((study.x[entry.variant], entry))
-    laws = _laws(plan, found)
+    fitted = laws(plan, found)
     for (name, entries), colour in zip(lines.items(), _LINES, strict=False):
         entries.sort(key=lambda pair: pair[0])
-        if law := laws.get(name):
+        if law := fitted.get(name):
             reach = np.linspace(entries[0][0], entries[-1][0], 50)
             axes.plot(reach, [measure.scale * law(x) for x in reach], "--", color=colour, lw=1)
         x = [value for value, _ in entries]
@@ -305,20 +237,21 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
         axes.legend(frameon=False)
 
 
-def write(plan: Plan, found: ByMeasure, out: Path) -> list[Path]:
-    """Writes `study.json`, `study.md` and the picture; returns their paths."""
-    text = json.dumps(_plain(record(plan, found)), ensure_ascii=False, indent=2) + "\n"
-    paths = [out / "study.json", out / "study.md", out / f"{plan.file.stem}.png"]
-    contents: list[str | bytes] = [text, markdown(plan, found), picture(plan, found)]
-    for path, content in zip(paths, contents, strict=True):
-        write_whole(path, content)
-    return paths
+def write(plan: Plan, found: ByMeasure, out: Path, known: Mapping[str, Known]) -> list[Path]:
+    """Writes `study.json`, `study.md` and the picture; returns their paths.
 
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it: no number that is none."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    Args:
+      plan: the study.
+      found: by measure, all of its variants.
+      out: directory of the files.
+      known: names of the cells that earlier records held.
+    """
+    files = sorted({str(run.file) for run in known.values()})
+    contents: dict[str, str | bytes] = {
+        "study.json": record.text(record.record(plan, found, known)),
+        "study.md": markdown(plan, found, files),
+        f"{plan.file.stem}.png": picture(plan, found),
+    }
+    for name, content in contents.items():
+        write_whole(out / name, content)
+    return [out / name for name in contents]

@@ -39,15 +39,17 @@ class PowerLaw:
         return self.factor * x**self.exponent
 
 
-def fits(plan: Plan, found: Sequence[Found]) -> dict[str, PowerLaw]:
-    """The law of each series of the study's axis that has one: series -> law."""
+def laws(plan: Plan, found: Sequence[Found]) -> dict[str, PowerLaw]:
+    """The law of each series of the study's axis that has one, if the study asks: series -> law."""
+    if not plan.study.power_law:
+        return {}
     points: dict[str, list[tuple[float, float]]] = {}
     for entry in found:
         if entry.variant in plan.study.x:
             series = points.setdefault(plan.study.series.get(entry.variant, ""), [])
             series += [(plan.study.x[entry.variant], score.low) for score in entry.scores]
-    laws = {name: fit(series) for name, series in points.items()}
-    return {name: law for name, law in laws.items() if law}
+    fitted = {name: fit(series) for name, series in points.items()}
+    return {name: law for name, law in fitted.items() if law}
 
 
 def fit(points: Sequence[tuple[float, float]]) -> PowerLaw | None:
@@ -66,10 +68,10 @@ def fit(points: Sequence[tuple[float, float]]) -> PowerLaw | None:
     )
 
 
-def sentences(laws: Mapping[str, PowerLaw], scale: float) -> list[str]:
+def sentences(fitted: Mapping[str, PowerLaw], scale: float) -> list[str]:
     """A line a series, in the unit that `scale` leads to."""
     return [
         f"{f'{name}: ' if name else ''}{scale * law.factor:.3g} x^{law.exponent:.2f} (95% interval "
         f"of the exponent {law.low:.2f} to {law.high:.2f}; R² {law.r_squared:.2f})"
-        for name, law in laws.items()
+        for name, law in fitted.items()
     ]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
@@ -58,13 +58,16 @@ def side_by_side(jobs: int = 0) -> int:
     return max(1, min(len(_cores()), memory // RUN_BYTES))
 
 
-def run(plan: Plan, out: Path, *, jobs: int = 0, say: Say = print) -> list[Done]:
-    """Brings every cell of a study to its end.
+def run(
+    plan: Plan, out: Path, *, jobs: int = 0, known: Collection[str] = (), say: Say = print
+) -> list[Done]:
+    """Brings the cells of a study to their end.
 
     Args:
       plan: the study.
       out: directory of datasets, runs and logs.
       jobs: processes side by side; 0: `side_by_side`.
+      known: names of cells that need not run.
       say: told of each end.
 
     Returns:
@@ -73,13 +76,17 @@ def run(plan: Plan, out: Path, *, jobs: int = 0, say: Say = print) -> list[Done]
     Raises:
       InputError: if `out` holds runs of other settings, or a process fails, with its log's end.
     """
-    everything = [*filter(None, [plan.start]), *plan.cells]
+    cells = [cell for cell in plan.cells if cell.name not in known]
+    start = [plan.start] if plan.start and cells else []
+    everything = [*start, *cells]
     for cell in everything:
         _check_settings(out, cell)
     out.mkdir(parents=True, exist_ok=True)
     lanes = _Lanes(side_by_side(jobs))
     first_of = {cell.data: cell for cell in reversed(everything)}
     say(f"{len(first_of)} datasets and {len(everything)} runs, {lanes.count} side by side")
+    if known:
+        say(f"{len(known)} more runs are known")
     begin = time.monotonic()
 
     def told(what: str) -> None:
@@ -87,10 +94,9 @@ def run(plan: Plan, out: Path, *, jobs: int = 0, say: Say = print) -> list[Done]
         say(f"[{minutes:5.1f} min] {what}")
 
     lanes.map(lambda cell: _prepare(plan, cell, out, lanes, told), list(first_of.values()))
-    if plan.start:
-        lanes.map(lambda cell: _start(plan, cell, out, lanes, told), [plan.start])
-    lanes.map(lambda cell: _train(plan, cell, out, lanes, told), plan.cells)
-    return [Done(cell, _directory(out, cell)) for cell in plan.cells]
+    lanes.map(lambda cell: _start(plan, cell, out, lanes, told), start)
+    lanes.map(lambda cell: _train(plan, cell, out, lanes, told), cells)
+    return [Done(cell, _directory(out, cell)) for cell in cells]
 
 
 class _Lanes:
