@@ -22,6 +22,10 @@ STUDY = {
     "baseline": "sft",
     "measures": ("accuracy", "translated"),
     "varies": ("data.preamble_ce",),
+    "factors": {
+        "Random-CoT": (("quarter", "sft"), ("equal", "sft"), ("triple", "sft")),
+        "training the translation": (("quarter", "quarter-unsaid"), ("equal", "equal-unsaid")),
+    },
 }
 
 
