@@ -62,23 +62,17 @@ def get_config(variant: str = "xcot") -> ConfigDict:
     config.name = VARIANTS[variant]
     parts = set(MIXTURES) | {"xdistill"} if variant in ("xcot", "seen-words") else set()
     parts |= {part for part in (*MIXTURES, "xdistill") if part in variant}
-    mixture = {"instruct": 3.0}
-    for part in MIXTURES:
-        if part in parts:
-            mixture[part.replace("-", "_")] = MIXTURES[part]
     if variant == "english":
         config.prep.story.low_count = 0
-    elif variant == "plain-twice":
-        mixture["xicl"] = MIXTURES["xicl"]
-    elif variant == "dictionary":
-        mixture["dictionary"] = MIXTURES["xicl"]
-    config.prep.mixture = ConfigDict(mixture)
+    mixture = {part.replace("-", "_"): MIXTURES[part] for part in MIXTURES if part in parts}
+    if variant in ("plain-twice", "dictionary"):
+        mixture["xicl" if variant == "plain-twice" else "dictionary"] = MIXTURES["xicl"]
+    if mixture:
+        config.prep.mixture = ConfigDict({"instruct": 3.0, **mixture})
+    if "xicl" in mixture or "dictionary" in mixture:
+        lexicon = "story-seen" if variant == "seen-words" else "story"
+        rate = 0.0 if variant == "plain-twice" else 0.8
+        config.prep.xicl = ConfigDict({"lexicon": (lexicon,), "rate": rate})
     config.prep.teacher = "xdistill" in parts or variant == "pairs"
-    config.prep.xicl = ConfigDict(
-        {
-            "lexicon": ("story-seen" if variant == "seen-words" else "story",),
-            "rate": 0.0 if variant == "plain-twice" else 0.8,
-        }
-    )
     config.loss.beta = 0.5 if "xdistill" in parts else 0.0
     return config

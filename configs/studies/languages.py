@@ -36,7 +36,8 @@ def get_config(variant: str = "same-10") -> ConfigDict:
     config = ablation("xcot")
     config.name = VARIANTS[variant]
     chosen = ("en", *ORDER[: int(count)])
-    config.prep.languages = chosen
+    if int(count) < len(ORDER):
+        config.prep.languages = chosen
     if budget == "growing":
         steps = STEPS * len(chosen) // (1 + len(ORDER))
         config.train.update(steps=steps, checkpoint_every=steps)
