@@ -39,6 +39,7 @@ VARIANTS = {
 }
 STUDY = {
     "title": "Distillation alone",
+    "seeds": (0, 1),
     "baseline": "sft",
     "varies": ("data.student_ce", "data.students", "data.row_", "data.batch_rows"),
     "factors": {

@@ -11,9 +11,9 @@ from quickstart_sft import get_config as baseline
 
 VARIANTS = {
     "english-pairs": "English teaches, beta 0",
-    "english": "English teaches, beta 1",
+    "english": "English teaches, beta 1, T 2",
     "drawn-pairs": "one of three teaches, beta 0",
-    "drawn": "one of three teaches, beta 1",
+    "drawn": "one of three teaches, beta 1, T 2",
 }
 STUDY = {
     "title": "Teachers in one high-resource language or in three",
@@ -32,5 +32,5 @@ def get_config(variant: str = "drawn") -> ConfigDict:
     config.high_resource = ("en", "es", "zh")
     config.prep.update(teacher=True, teacher_language="drawn" if teachers == "drawn" else "first")
     config.prep.story.high_count = 2_000
-    config.loss.beta = 0.0 if pairs else 1.0
+    config.loss = ConfigDict({"beta": 0.0} if pairs else {"beta": 1.0, "temperature": 2.0})
     return config
