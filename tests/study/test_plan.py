@@ -58,10 +58,18 @@ def test_a_cell_is_what_the_same_variant_trains_by_hand(study):
     assert len({cell.data for cell in cells}) == 1  # What is prepared is the same for all.
 
 
-def test_data_differ_where_their_settings_do(study):
-    file = study(
-        "# more", 'config.prep = ConfigDict({"repeat_low_resource": 1 + (variant == "b")})'
-    )
+@pytest.mark.parametrize(
+    "differ",
+    [
+        'config.prep = ConfigDict({"repeat_low_resource": 1 + (variant == "b")})',
+        'config.data = ConfigDict({"students": 1 + 2 * (variant == "b")})',
+        'config.high_resource = ("en", "de") if variant == "b" else ("en",)',
+    ],
+    ids=["prep", "students", "high_resource"],
+)
+def test_data_differ_where_their_settings_do(study, differ):
+    file = study("# more", differ)
+    file.write_text(file.read_text().replace('"seeds"', '"varies": ("data.students",), "seeds"'))
     cells = plan.read(file).cells
     assert [cell.data == cells[0].data for cell in cells] == [True, False, True, False]
 

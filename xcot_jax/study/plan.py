@@ -146,7 +146,8 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
 
 def _data_name(settings: Settings) -> str:
     """Of the dataset these settings prepare, whatever the seed of training."""
-    made_of: Any = (dataclasses.asdict(settings.prep), settings.high_resource)
+    students = settings.data.students  # Of a group, at most: it is made for them.
+    made_of: Any = (dataclasses.asdict(settings.prep), settings.high_resource, students)
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     return f"data-{digest[:10]}"
 
