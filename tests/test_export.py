@@ -274,6 +274,7 @@ def test_models_are_asked_once_or_question_after_question(run, monkeypatch, caps
         ("list", "holds a list"),
         ("no heads", "does not describe a model"),
         ("other words", "prepared with prep.template='question'.*would ask with 'chat'"),
+        ("more students", "prepared with data.students=1.*=3 would leave loss slots empty"),
         ("no weights", "holds no weights"),
         ("truncated", "is broken"),
         ("small vocabulary", "tokenizer has 284 tokens but the model only 160"),
@@ -306,6 +307,8 @@ def test_a_broken_directory_stops_before_the_first_step(breakage, message, datas
         changes["model__init_from"] = tmp_path / "meta-llama"
     if breakage == "other words":
         changes["prep__template"] = "chat"
+    if breakage == "more students":
+        changes["data__students"] = 3
     with pytest.raises(InputError, match=message):
         cli.run([*arguments("train", tmp_path / "w", dataset, **changes), "--no-progress"])
     assert not (tmp_path / "w" / "metrics.jsonl").exists()

@@ -52,7 +52,7 @@ def train(
       SystemExit: where a signal stopped it.
     """
     weights.base_config(settings, workdir)  # What cannot be read stops before all else.
-    loader.check_prompts(settings)
+    loader.check_prepared(settings)
     tokenizer = loader.find_tokenizer(settings)
     settings = epochs.resolve(settings, tokenizer)
     config = weights.model_config(settings, tokenizer, workdir)

@@ -188,8 +188,8 @@ def find_tokenizer(settings: Settings) -> Tokenizer:
     return load_tokenizer(path, settings.data.chat)
 
 
-def check_prompts(settings: Settings) -> None:
-    """Refuses a dataset whose prompts are worded otherwise than the run would ask.
+def check_prepared(settings: Settings) -> None:
+    """Refuses a dataset made for other prompts, or for fewer students, than the run asks for.
 
     Raises:
       InputError: naming the setting.
@@ -197,7 +197,14 @@ def check_prompts(settings: Settings) -> None:
     path = Path(settings.data.dir) / "config.json"
     if not path.exists():
         return
-    prepared = load(path).prep
+    saved = load(path)
+    prepared = saved.prep
+    if prepared.teacher and settings.data.students > saved.data.students:
+        raise InputError(
+            f"{settings.data.dir} was prepared with data.students={saved.data.students}, so that "
+            f"data.students={settings.data.students} would leave loss slots empty; set "
+            f"--config.data.students={saved.data.students}, or prepare the data anew"
+        )
     for key, was, now in (
         ("prep.template", prepared.template, settings.prep.template),
         ("prep.random_cot.prompt", prepared.random_cot.prompt, settings.prep.random_cot.prompt),
