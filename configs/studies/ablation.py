@@ -8,6 +8,7 @@ language 60, and the test asks for words these have never shown.
 
 from ml_collections import ConfigDict
 from quickstart_sft import get_config as baseline
+from quickstart_xcot import get_config as xcot
 
 STUDY = {
     "title": "What each part of xCoT adds",
@@ -74,5 +75,6 @@ def get_config(variant: str = "xcot") -> ConfigDict:
         rate = 0.0 if variant == "plain-twice" else 0.8
         config.prep.xicl = ConfigDict({"lexicon": (lexicon,), "rate": rate})
     config.prep.teacher = "xdistill" in parts or variant == "pairs"
-    config.loss.beta = 0.5 if "xdistill" in parts else 0.0
+    if "xdistill" in parts:
+        config.loss = xcot().loss
     return config
