@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
     config.prep.xicl = ConfigDict({"lexicon": ("story",), "rate": 0.8})
     config.data.dir = "runs/quickstart/data_xcot"
     # At temperature 1 the teacher of a few answers known by heart says no more than the labels do.
-    config.loss = ConfigDict({"beta": 0.5, "temperature": 2.0})
+    config.loss = ConfigDict({"beta": 1.0, "temperature": 2.0})
     return config

@@ -52,7 +52,7 @@ def get_config(variant: str = "xcot") -> ConfigDict:
         width=192, layers=4, heads=6, kv_heads=6, compute_dtype="float32", remat="full"
     )
     distilled = variant in ("xdistill", "xcot")
-    config.loss = ConfigDict({"beta": 0.5, "temperature": 2.0} if distilled else {"beta": 0.0})
+    config.loss = ConfigDict({"beta": 1.0, "temperature": 2.0} if distilled else {"beta": 0.0})
     config.optim = ConfigDict({"learning_rate": 1.5e-3, "warmup_steps": 50})
     config.train = ConfigDict({"steps": 600, "checkpoint_every": 600, "log_every": 20})
     config.eval = ConfigDict({"benchmarks": ("heldout",), "split": "validation", "batch_size": 32})
