@@ -22,6 +22,7 @@ VARIANTS = {f"same-{n}": f"{n} languages, one budget" for n in COUNTS} | {
 STUDY = {
     "title": "How many languages to train on together",
     "baseline": "same-1",
+    "seeds": (0, 1),
     "varies": ("train.steps", "train.checkpoint_every"),
     "power_law": True,
     "x": {f"same-{n}": n for n in COUNTS} | {f"growing-{n}": n for n in COUNTS[:-1]},

@@ -19,6 +19,7 @@ STUDY = {
     "title": "Accuracy by the number of low-resource questions",
     "baseline": "sft-60",
     "method": "xcot-60",
+    "seeds": (0, 1),
     "x": {variant: int(variant.partition("-")[2]) for variant in VARIANTS},
     "x_title": "training questions of each low-resource language",
     "series": {variant: METHODS[variant.partition("-")[0]][0] for variant in VARIANTS},
