@@ -62,7 +62,7 @@ status() {
   for name in "${runs[@]}"; do
     if [ -f "$OUT/$name/eval/results.json" ]; then
       line+="  $name: done"
-    elif last="$(tail -n 1 "$OUT/$name/metrics.jsonl" 2>/dev/null)"; then
+    elif last="$(tail -n 1 "$OUT/$name/metrics.jsonl" 2>/dev/null)" && [ -n "$last" ]; then
       line+="  $name: $(sed -E 's/.*"step": ([0-9]+).*"ce": ([0-9.e+-]+).*/\1 \2/' <<<"$last" |
         awk '{ printf "step %d, CE %.2f", $1, $2 }')"
     fi
