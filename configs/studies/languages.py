@@ -14,15 +14,20 @@ from ml_collections import ConfigDict
 ORDER = ("sw", "de", "th", "fr", "bn", "ru", "te", "es", "zh", "ja")
 COUNTS = (1, 2, 4, 7, 10)
 STEPS = 1_450
-"""At one budget, and with all ten languages at a growing one: the same run, at the end of both."""
+"""At one budget, and with all ten languages at a growing one: both end in the same run."""
 
-
-def titled(count: int, budget: str) -> str:
-    return f"{count} language{'s' if count > 1 else ''}, {budget}"
-
-
-VARIANTS = {f"same-{n}": titled(n, "one budget") for n in COUNTS} | {
-    f"growing-{n}": titled(n, "growing budget") for n in COUNTS
+SAME = {f"same-{n}": n for n in COUNTS}
+GROWING = {f"growing-{n}": n for n in COUNTS[:-1]} | {"same-10": 10}
+VARIANTS = {
+    "same-1": "1 language, one budget",
+    "same-2": "2 languages, one budget",
+    "same-4": "4 languages, one budget",
+    "same-7": "7 languages, one budget",
+    "same-10": "10 languages, either budget",
+    "growing-1": "1 language, growing budget",
+    "growing-2": "2 languages, growing budget",
+    "growing-4": "4 languages, growing budget",
+    "growing-7": "7 languages, growing budget",
 }
 STUDY = {
     "title": "How many languages to train on together",
@@ -30,10 +35,9 @@ STUDY = {
     "seeds": (0, 1),
     "varies": ("train.steps", "train.checkpoint_every"),
     "power_law": True,
-    "x": {f"same-{n}": n for n in COUNTS} | {f"growing-{n}": n for n in COUNTS},
+    "x": SAME | GROWING,
     "x_title": "low-resource languages trained on",
-    "series": {f"same-{n}": "one budget" for n in COUNTS}
-    | {f"growing-{n}": "growing budget" for n in COUNTS},
+    "series": {"one budget": tuple(SAME), "growing budget": tuple(GROWING)},
 }
 
 

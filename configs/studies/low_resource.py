@@ -22,7 +22,10 @@ STUDY = {
     "seeds": (0, 1),
     "x": {variant: int(variant.partition("-")[2]) for variant in VARIANTS},
     "x_title": "training questions of each low-resource language",
-    "series": {variant: METHODS[variant.partition("-")[0]][0] for variant in VARIANTS},
+    "series": {
+        title: tuple(f"{method}-{count}" for count in COUNTS)
+        for method, (title, _) in METHODS.items()
+    },
 }
 
 

@@ -81,12 +81,21 @@ def test_data_differ_where_their_settings_do(study, differ):
         ('"baseline": "a"', '"baseline": "c"', "STUDY names c"),
         ('"seeds": (0, 1)', '"seeds": ()', "no seeds"),
         ('"seeds"', '"sedes"', "STUDY has no sedes"),
+        ('"seeds"', '"x": {"a": 1}, "series": {"line": ("a", "b")}, "seeds"', "no x of b"),
         ("STUDY =", "OTHER =", "no study"),
     ],
 )
 def test_what_is_wrong_with_a_study_is_told(study, old, new, message):
     with pytest.raises(ConfigError, match=message):
         plan.read(study(old, new))
+
+
+def test_a_variant_may_be_a_point_of_two_lines():
+    x = {"one": 1, "two": 2, "all": 10}
+    series = {"same": ("all", "one"), "growing": ("two", "all")}
+    lines = plan.Study("title", "one", x=x, series=series).lines
+    assert lines == {"same": ["one", "all"], "growing": ["two", "all"]}
+    assert plan.Study("title", "one", x=x).lines == {"": ["one", "two", "all"]}
 
 
 def test_a_study_may_say_what_varies(study):

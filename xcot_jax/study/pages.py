@@ -204,19 +204,15 @@ def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> No
 def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> None:
     """A line a series, over the study's axis."""
     study = plan.study
-    lines: dict[str, list[tuple[float, Found]]] = {}
-    for entry in found:
-        if entry.variant in study.x:
-            name = study.series.get(entry.variant, "")
-            lines.setdefault(name, []).append((study.x[entry.variant], entry))
+    entries = {entry.variant: entry for entry in found}
     fitted = laws(plan, found)
-    for (name, entries), colour in zip(lines.items(), _LINES, strict=False):
-        entries.sort(key=lambda pair: pair[0])
+    for (name, line), colour in zip(study.lines.items(), _LINES, strict=False):
+        x = [study.x[variant] for variant in line]
         if law := fitted.get(name):
-            reach = np.linspace(entries[0][0], entries[-1][0], 50)
-            axes.plot(reach, [measure.scale * law(x) for x in reach], "--", color=colour, lw=1)
-        x = [value for value, _ in entries]
-        mean, spread = zip(*(entry.spread("low") for _, entry in entries), strict=True)
+            reach = np.linspace(x[0], x[-1], 50)
+            curve = [measure.scale * law(value) for value in reach]
+            axes.plot(reach, curve, "--", color=colour, lw=1)
+        mean, spread = zip(*(entries[variant].spread("low") for variant in line), strict=True)
         axes.errorbar(
             x,
             [measure.scale * value for value in mean],
@@ -227,13 +223,13 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
             linestyle="none" if law else "-",
             label=f"{name}: exponent {law.exponent:.2f}" if law else name,
         )
-    values = [value for pairs in lines.values() for value, _ in pairs]
+    values = list(study.x.values())
     if min(values) > 0 and max(values) / min(values) >= 20:
         axes.set_xscale("log")
     axes.set_xlabel(study.x_title)
     axes.set_ylabel(f"low-resource mean\n{measure.title}", fontsize=9)
     axes.grid(color="#E4E7EB")
-    if any(lines):
+    if study.series:
         axes.legend(frameon=False)
 
 

@@ -32,7 +32,7 @@ class Study:
         of their keys: all else is held equal, or the study refuses.
       x: what a figure has along its axis, if it is a curve: variant -> value.
       x_title: of that axis.
-      series: variant -> the line it is a point of.
+      series: the figure's lines: title -> variants that are its points; if empty, one of all.
       factors: what variants are made of -> pairs of variants, with it and without it and alike in
         all else.
       power_law: whether series are fitted by y = a x^b.
@@ -49,11 +49,17 @@ class Study:
     varies: tuple[str, ...] = ()
     x: Mapping[str, float] = dataclasses.field(default_factory=dict)
     x_title: str = ""
-    series: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    series: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     factors: Mapping[str, Sequence[tuple[str, str]]] = dataclasses.field(default_factory=dict)
     power_law: bool = False
     measures: tuple[str, ...] = ("accuracy",)
     start: str = ""
+
+    @property
+    def lines(self) -> Mapping[str, Sequence[str]]:
+        """The figure's lines: title -> variants, by what the axis has."""
+        lines = self.series or {"": tuple(self.x)}
+        return {title: sorted(points, key=self.x.__getitem__) for title, points in lines.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +127,12 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
     study = Study(**table)
     parts = filter(None, [study.method, study.start])
     paired = {variant for pairs in study.factors.values() for pair in pairs for variant in pair}
-    named = {study.baseline, *parts, *study.x, *study.series, *paired}
+    points = {variant for line in study.series.values() for variant in line}
+    named = {study.baseline, *parts, *study.x, *points, *paired}
     if missing := named - set(titles):
         raise ConfigError(f"{file}: STUDY names {', '.join(sorted(missing))}, not in VARIANTS")
+    if unplaced := points - set(study.x):
+        raise ConfigError(f"{file}: STUDY has no x of {', '.join(sorted(unplaced))}")
     if not study.seeds:
         raise ConfigError(f"{file}: STUDY has no seeds")
     if not study.measures or set(study.measures) - set(MEASURES):

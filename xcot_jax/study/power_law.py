@@ -43,13 +43,12 @@ def laws(plan: Plan, found: Sequence[Found]) -> dict[str, PowerLaw]:
     """The law of each series of the study's axis that has one, if the study asks: series -> law."""
     if not plan.study.power_law:
         return {}
-    points: dict[str, list[tuple[float, float]]] = {}
-    for entry in found:
-        if entry.variant in plan.study.x:
-            series = points.setdefault(plan.study.series.get(entry.variant, ""), [])
-            series += [(plan.study.x[entry.variant], score.low) for score in entry.scores]
-    fitted = {name: fit(series) for name, series in points.items()}
-    return {name: law for name, law in fitted.items() if law}
+    scores = {entry.variant: entry.scores for entry in found}
+    fitted = {
+        title: fit([(plan.study.x[point], score.low) for point in line for score in scores[point]])
+        for title, line in plan.study.lines.items()
+    }
+    return {title: law for title, law in fitted.items() if law}
 
 
 def fit(points: Sequence[tuple[float, float]]) -> PowerLaw | None:
