@@ -1,4 +1,4 @@
-"""Study: settings of xCoT whole, on the validation problems, from which the quickstart has its own.
+"""Study: xCoT's beta, temperature and share of Random-CoT, compared on the validation problems.
 
 xcot study --config=configs/studies/tuning.py --out=runs/studies/tuning
 """
