@@ -7,21 +7,21 @@ As `gsm8k.py`, by all its measures and by accuracy on MGSM too. The checkpoint i
 docs/models.md names, fine-tuned whole by default; `--config.model.lora.rank=16` trains adapters.
 """
 
-from gsm8k import STUDY as FROM_SCRATCH
-from gsm8k import VARIANTS
-from gsm8k import get_config as from_scratch
+from gsm8k import STUDY as SMALL
+from gsm8k import VARIANTS as SMALL_VARIANTS
+from gsm8k import get_config as small
 from ml_collections import ConfigDict
 
-STUDY = FROM_SCRATCH | {
+STUDY = SMALL | {
     "title": "The parts of xCoT on parallel GSM8K, from a pretrained checkpoint",
-    "measures": ("accuracy", *FROM_SCRATCH["measures"]),
+    "start": "",
+    "measures": ("accuracy", *SMALL["measures"]),
 }
-
-__all__ = ["STUDY", "VARIANTS", "get_config"]
+VARIANTS = {name: title for name, title in SMALL_VARIANTS.items() if name != SMALL["start"]}
 
 
 def get_config(variant: str = "xcot") -> ConfigDict:
-    config = from_scratch(variant)
+    config = small(variant)
     config.prep.tokenizer.train = False
     config.prep.template = "alpaca"
     config.data.update(row_tokens=4_096, row_slots=1_280, batch_rows=8)

@@ -17,6 +17,7 @@ STUDY = {
     "baseline": "sft",
     "method": "xcot",
     "start": "pretraining",
+    "seeds": (0, 1),
     "varies": ("data.student_ce",),
 }
 VARIANTS = {

@@ -18,6 +18,7 @@ VARIANTS = {
 STUDY = {
     "title": "Teachers in one high-resource language or in three",
     "baseline": "english-pairs",
+    "seeds": (0, 1),
     "factors": {
         "the loss": (("english", "english-pairs"), ("drawn", "drawn-pairs")),
         "teachers of three languages": (("drawn-pairs", "english-pairs"), ("drawn", "english")),

@@ -21,9 +21,8 @@ from xcot_jax.evaluation.alignment import (
     TO_HIGH,
     TO_HIGH_CENTRED,
     Alignment,
-    mean_retrieval,
     plane,
-    retrieval,
+    retrieved,
     snapshot,
 )
 from xcot_jax.models import transformer
@@ -46,18 +45,22 @@ def clouds(apart: float, noise: float, languages: int = 3, problems: int = 40) -
 
 
 def test_retrieval_is_certain_where_meaning_is_shared_and_chance_where_it_is_not() -> None:
-    assert mean_retrieval(retrieval(clouds(apart=0.0, noise=0.0))) == 1.0
-    assert mean_retrieval(retrieval(clouds(apart=0.0, noise=100.0))) < 0.12  # Chance is 1 / 40.
-    near, far = (mean_retrieval(retrieval(clouds(0.5, noise))) for noise in (0.2, 1.0))
+    def accuracy(apart: float, noise: float) -> float:
+        found = snapshot(1, ("en", "de", "sw"), [clouds(apart, noise)], ("en",))
+        return found.accuracy[PAIRS][0]
+
+    assert accuracy(apart=0.0, noise=0.0) == 1.0
+    assert accuracy(apart=0.0, noise=100.0) < 0.12  # Chance is 1 / 40.
+    near, far = (accuracy(0.5, noise) for noise in (0.2, 1.0))
     assert 1 > near > far > 1 / 40
 
 
 def test_retrieval_has_a_direction_and_does_not_mind_length() -> None:
     states = np.array([[[1, 0], [0, 1]], [[1, 0.1], [1, 0.2]]], np.float32)
-    found = retrieval(states)
-    np.testing.assert_array_equal(found, [[1, 1], [0.5, 1]])
+    found = retrieved(states)
+    np.testing.assert_array_equal(found.mean(axis=-1), [[1, 1], [0.5, 1]])
     scale = np.array([[[2], [30]], [[0.1], [7]]], np.float32)
-    np.testing.assert_array_equal(retrieval(states * scale), found)
+    np.testing.assert_array_equal(retrieved(states * scale), found)
 
 
 def test_the_plane_shows_the_largest_differences_the_same_way_each_time() -> None:
@@ -76,7 +79,7 @@ def test_centring_takes_away_what_tells_languages_apart() -> None:
     alike = snapshot(1, ("en", "de", "sw"), [states + 5], ("en",)).accuracy
     assert found[PAIRS][0] < 0.9 < found[CENTRED][0]
     assert alike[CENTRED] == found[CENTRED]
-    table = retrieval(states)
+    table = retrieved(states).mean(axis=-1)
     assert found[TO_HIGH][0] == pytest.approx((table[1, 0] + table[2, 0]) / 2)
     assert TO_HIGH not in snapshot(1, ("en", "de"), [states[:2]], ("en", "de")).accuracy
 
@@ -130,9 +133,13 @@ def test_an_alignment_round_trips_and_is_drawn() -> None:
     found = Alignment("mgsm", 40, ids, ("en",), (1, 2), before, after)
     assert Alignment.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert after.accuracy[PAIRS][1] == pytest.approx(np.mean(list(after.languages.values())))
-    for code, layers in after.problems.items():
+    for code, layers in after.problems[PAIRS].items():
         assert np.shape(layers) == (2, 40)
         assert np.mean(layers[1]) == pytest.approx(after.languages[code], abs=1e-4)
+    for way, accuracy in after.accuracy.items():
+        assert set(after.problems[way]) == ({"de", "sw"} if "low" in way else set(codes))
+        of_problems = np.mean(list(after.problems[way].values()), axis=(0, 2))
+        np.testing.assert_allclose(of_problems, accuracy, atol=1e-4)
     assert list(after.accuracy) == [PAIRS, CENTRED, TO_HIGH, TO_HIGH_CENTRED]
     later = dataclasses.replace(found, after=before)
     table = alignment_charts.retrieval_table({"sft": [later], "xcot": [found]})

@@ -10,7 +10,7 @@ import pytest
 from tests.evaluation.lines import line
 from tests.evaluation.test_representations import clouds
 from xcot_jax.errors import InputError
-from xcot_jax.evaluation.alignment import PAIRS, Alignment, snapshot
+from xcot_jax.evaluation.alignment import PAIRS, TO_HIGH_CENTRED, Alignment, snapshot
 from xcot_jax.evaluation.likelihood import Likelihood
 from xcot_jax.settings import Settings
 from xcot_jax.study.measures import MEASURES
@@ -41,6 +41,15 @@ def test_retrieval_is_that_of_all_pairs_over_layers_after_training(directory):
     everything = np.mean([list(values.values()) for values in found.values()])
     assert everything == pytest.approx(np.mean(alignment.after.accuracy[PAIRS]), abs=1e-4)
     assert everything > np.mean(alignment.before.accuracy[PAIRS])
+
+
+def test_retrieval_from_low_to_high_asks_in_the_low_resource_languages(directory):
+    path, alignment, _ = directory
+    found = MEASURES["retrieval_high"].read(path, Settings())
+    assert set(found) == {"de", "sw"}
+    everything = np.mean([list(values.values()) for values in found.values()])
+    expected = np.mean(alignment.after.accuracy[TO_HIGH_CENTRED])
+    assert everything == pytest.approx(expected, abs=1e-4)
 
 
 def test_likelihoods_are_read_by_problem(directory):

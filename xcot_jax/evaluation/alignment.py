@@ -45,15 +45,15 @@ class Snapshot:
       accuracy: way of counting -> accuracy of retrieval after each of `Alignment.layers`.
       languages: code -> accuracy in the last layer, over the pairs this language asks in, of the
         states as they are.
-      problems: code -> for each layer and problem, in how many of the other languages (a share of
-        them) the problem's nearest neighbour is itself.
+      problems: way of counting -> code of the language that asks -> for each layer and problem, in
+        how many of the languages searched (a share of them) its nearest neighbour is itself.
       plane: of the last layer.
     """
 
     step: int
     accuracy: Mapping[str, tuple[float, ...]]
     languages: Mapping[str, float]
-    problems: Mapping[str, tuple[tuple[float, ...], ...]]
+    problems: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]
     plane: Plane
 
 
@@ -108,47 +108,41 @@ def snapshot(
 
     The ways from low to high are left out where there is no language of either.
     """
-    hits = [retrieved(states) for states in by_layer]
-    tables = [found.mean(axis=-1) for found in hits]
-    centred = [retrieval(states - states.mean(axis=1, keepdims=True)) for states in by_layer]
-    accuracy = {
-        PAIRS: tuple(map(mean_retrieval, tables)),
-        CENTRED: tuple(map(mean_retrieval, centred)),
-    }
-    high = [index for index, code in enumerate(codes) if code in high_resource]
-    low = [index for index, code in enumerate(codes) if code not in high_resource]
+    plain = [retrieved(states) for states in by_layer]
+    centred = [retrieved(states - states.mean(axis=1, keepdims=True)) for states in by_layer]
+    everyone = tuple(range(len(codes)))
+    high = tuple(index for index in everyone if codes[index] in high_resource)
+    low = tuple(index for index in everyone if index not in high)
+    ways = {PAIRS: (plain, everyone, everyone), CENTRED: (centred, everyone, everyone)}
     if high and low:
-        for way, found in ((TO_HIGH, tables), (TO_HIGH_CENTRED, centred)):
-            accuracy[way] = tuple(float(table[np.ix_(low, high)].mean()) for table in found)
-    asking = [_off_diagonal(row, index) for index, row in enumerate(tables[-1])]
+        ways |= {TO_HIGH: (plain, low, high), TO_HIGH_CENTRED: (centred, low, high)}
+    shares = {
+        way: {codes[one]: [_share(found, one, searched) for found in hits] for one in asking}
+        for way, (hits, asking, searched) in ways.items()
+    }
     return Snapshot(
         step=step,
-        accuracy=accuracy,
-        languages={code: float(row.mean()) for code, row in zip(codes, asking, strict=True)},
+        accuracy={
+            way: tuple(np.mean(list(of.values()), axis=(0, 2)).tolist())
+            for way, of in shares.items()
+        },
+        languages={code: float(of[-1].mean()) for code, of in shares[PAIRS].items()},
         problems={
-            code: tuple(
-                tuple(np.delete(found[index], index, axis=0).mean(axis=0).round(4).tolist())
-                for found in hits
-            )
-            for index, code in enumerate(codes)
+            way: {
+                code: tuple(tuple(share.round(4).tolist()) for share in layers)
+                for code, layers in of.items()
+            }
+            for way, of in shares.items()
         },
         plane=plane(codes, by_layer[-1]),
     )
 
 
-def retrieval(states: States) -> Float[np.ndarray, "G G"]:
-    """How often a problem's nearest neighbour in another language is itself; chance is 1 / Q.
-
-    Returns:
-      the share, rows by the language that asks, columns by the one that is searched.
-    """
-    return retrieved(states).mean(axis=-1)
-
-
 def retrieved(states: States) -> Bool[np.ndarray, "G G Q"]:
     """Whether a problem's nearest neighbour in another language is itself.
 
-    Nearest by cosine, as in cross-lingual sentence retrieval (Tatoeba; Artetxe and Schwenk, 2019).
+    Nearest by cosine, as in cross-lingual sentence retrieval (Tatoeba; Artetxe and Schwenk, 2019);
+    chance is 1 / Q.
 
     Returns:
       by the language that asks, the one that is searched, and the problem.
@@ -163,9 +157,11 @@ def retrieved(states: States) -> Bool[np.ndarray, "G G Q"]:
     return found
 
 
-def mean_retrieval(table: Float[np.ndarray, "G G"]) -> float:
-    """The mean over all pairs of different languages, in both directions."""
-    return float(np.mean([_off_diagonal(row, index) for index, row in enumerate(table)]))
+def _share(
+    found: Bool[np.ndarray, "G G Q"], one: int, searched: Sequence[int]
+) -> Float[np.ndarray, " Q"]:
+    """In how many of the languages searched, other than the one that asks, each problem is found."""
+    return found[one, [other for other in searched if other != one]].mean(axis=0)
 
 
 def plane(codes: Sequence[str], states: States) -> Plane:
@@ -190,10 +186,6 @@ def plane(codes: Sequence[str], states: States) -> Plane:
     )
 
 
-def _off_diagonal(row: np.ndarray, index: int) -> np.ndarray:
-    return np.delete(row, index)
-
-
 def _snapshot(data: Mapping[str, Any]) -> Snapshot:
     points = data["plane"]["points"]
     x, y = data["plane"]["variance"]
@@ -201,7 +193,10 @@ def _snapshot(data: Mapping[str, Any]) -> Snapshot:
         step=int(data["step"]),
         accuracy={way: tuple(shares) for way, shares in data["accuracy"].items()},
         languages=dict(data["languages"]),
-        problems={c: tuple(tuple(layer) for layer in of) for c, of in data["problems"].items()},
+        problems={
+            way: {code: tuple(map(tuple, layers)) for code, layers in dict(of).items()}
+            for way, of in data["problems"].items()
+        },
         plane=Plane(
             points={code: tuple((p, q) for p, q in of) for code, of in points.items()},
             variance=(x, y),

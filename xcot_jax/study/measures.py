@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xcot_jax.errors import InputError
-from xcot_jax.evaluation.alignment import ALIGNMENT_FILE, Alignment
+from xcot_jax.evaluation.alignment import ALIGNMENT_FILE, PAIRS, TO_HIGH_CENTRED, Alignment
 from xcot_jax.evaluation.answers import DIRECT, file_stem, read_answers
 from xcot_jax.evaluation.likelihood import LIKELIHOOD_FILE, Likelihood
 from xcot_jax.settings import Settings
@@ -78,12 +78,12 @@ def _likelihood(directory: Path) -> Likelihood:
     return Likelihood.from_json(_json(directory, LIKELIHOOD_FILE, "likelihood"))
 
 
-def _retrieval(directory: Path, settings: Settings) -> ByLanguage:
-    """In how many other languages a problem's nearest neighbour is itself, mean over layers."""
+def _retrieval(directory: Path, settings: Settings, way: str = PAIRS) -> ByLanguage:
+    """In how many languages a problem's nearest neighbour is itself, mean over layers."""
     found = Alignment.from_json(_json(directory, ALIGNMENT_FILE, "align"))
     return {
         code: dict(zip(found.ids, np.mean(layers, axis=0).tolist(), strict=True))
-        for code, layers in found.after.problems.items()
+        for code, layers in found.after.problems[way].items()
     }
 
 
@@ -135,6 +135,16 @@ MEASURES: dict[str, Measure] = {
         "align",
         ALIGNMENT_FILE,
         _retrieval,
+        scale=100,
+        digits=1,
+        unit="points",
+    ),
+    "retrieval_high": Measure(
+        "retrieval of a problem in a high-resource language, states less their language's mean, %, "
+        "mean over layers",
+        "align",
+        ALIGNMENT_FILE,
+        functools.partial(_retrieval, way=TO_HIGH_CENTRED),
         scale=100,
         digits=1,
         unit="points",

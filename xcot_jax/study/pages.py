@@ -223,9 +223,11 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
             linestyle="none" if law else "-",
             label=f"{name}: exponent {law.exponent:.2f}" if law else name,
         )
-    values = list(study.x.values())
+    values = sorted(set(study.x.values()))
     if min(values) > 0 and max(values) / min(values) >= 20:
         axes.set_xscale("log")
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     axes.set_xlabel(study.x_title)
     axes.set_ylabel(f"low-resource mean\n{measure.title}", fontsize=9)
     axes.grid(color="#E4E7EB")
