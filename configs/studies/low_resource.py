@@ -20,6 +20,7 @@ STUDY = {
     "baseline": "sft-60",
     "method": "xcot-60",
     "seeds": (0, 1),
+    "factors": {"xCoT": tuple((f"xcot-{count}", f"sft-{count}") for count in COUNTS)},
     "x": {variant: int(variant.partition("-")[2]) for variant in VARIANTS},
     "x_title": "training questions of each low-resource language",
     "series": {
