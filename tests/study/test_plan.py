@@ -72,6 +72,9 @@ def test_data_differ_where_their_settings_do(study, differ):
     file.write_text(file.read_text().replace('"seeds"', '"varies": ("data.students",), "seeds"'))
     cells = plan.read(file).cells
     assert [cell.data == cells[0].data for cell in cells] == [True, False, True, False]
+    other = plan.read(file, ["--config.seed=7"]).cells
+    assert [cell.seed for cell in other] == [0, 0, 1, 1]
+    assert not {cell.data for cell in other} & {cell.data for cell in cells}
 
 
 @pytest.mark.parametrize(

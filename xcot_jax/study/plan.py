@@ -142,8 +142,9 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
     parsed = config_files.parse_overrides(overrides)
 
     def cell(variant: str, seed: int) -> Cell:
+        prepared = config_files.load(f"{file}:{variant}", parsed)
         settings = config_files.load(f"{file}:{variant}", parsed | {"seed": str(seed)})
-        return Cell(variant, seed, settings, _data_name(settings))
+        return Cell(variant, seed, settings, _data_name(prepared))
 
     compared = {variant: title for variant, title in titles.items() if variant != study.start}
     cells = tuple(cell(variant, seed) for seed in study.seeds for variant in compared)
@@ -154,9 +155,10 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
 
 
 def _data_name(settings: Settings) -> str:
-    """Of the dataset these settings prepare, whatever the seed of training."""
+    """Of the dataset these settings prepare; their seed is the file's, not that of a training."""
     students = settings.data.students  # Of a group, at most: it is made for them.
-    made_of: Any = (dataclasses.asdict(settings.prep), settings.high_resource, students)
+    prep, high = dataclasses.asdict(settings.prep), settings.high_resource
+    made_of: Any = (prep, high, students, settings.seed)
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     return f"data-{digest[:10]}"
 
