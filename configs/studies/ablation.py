@@ -1,4 +1,4 @@
-"""Study: what each part of xCoT adds to multilingual instruction tuning, at equal steps and tokens.
+"""Study: what each part of xCoT adds to multilingual instruction tuning, at equal steps and rows.
 
     xcot study --config=configs/studies/ablation.py --out=runs/studies/ablation
 
@@ -55,14 +55,23 @@ VARIANTS = {
     "seen-words": "control: xCoT, seen words only",
 }
 MIXTURES = {"xicl": 1.0, "random-cot": 0.25}
-"""Parts of the data beside three of plain instruction."""
+"""Weights beside three of plain instruction, by which a low-resource question's recipe is drawn;
+with xICL each English problem without such a question is seen switched too."""
+ALL = (*MIXTURES, "xdistill")
+PARTS = {
+    "xicl-xdistill": ("xicl", "xdistill"),
+    "xicl-random-cot": ("xicl", "random-cot"),
+    "random-cot-xdistill": ("random-cot", "xdistill"),
+    "xcot": ALL,
+    "seen-words": ALL,
+}
+"""What variants of several parts are made of."""
 
 
 def get_config(variant: str = "xcot") -> ConfigDict:
     config = baseline()
     config.name = VARIANTS[variant]
-    parts = set(MIXTURES) | {"xdistill"} if variant in ("xcot", "seen-words") else set()
-    parts |= {part for part in (*MIXTURES, "xdistill") if part in variant}
+    parts = PARTS.get(variant, (variant,))
     if variant == "english":
         config.prep.story.low_count = 0
     mixture = {part.replace("-", "_"): MIXTURES[part] for part in MIXTURES if part in parts}

@@ -44,10 +44,11 @@ VARIANTS = {
 }
 PARTS = {"xicl-xdistill": ("xicl", "xdistill"), "xcot": ("xicl", "random-cot", "xdistill")}
 MIXTURES = {"xicl": 1.0, "random-cot": 0.25}
-"""Parts of the data beside three of plain instruction."""
+"""Weights beside three of plain instruction, by which a low-resource question's recipe is drawn;
+with xICL each English problem without such a question is seen switched too."""
 REPEATED = {100: 15, 500: 3}
-"""How often low-resource questions are seen for once of the English ones, by their number: the two
-sides are shown alike."""
+"""How often low-resource questions are seen for once of the English ones, by their number: 10,500
+times together either way."""
 
 
 def get_config(variant: str = "xcot") -> ConfigDict:
@@ -70,7 +71,7 @@ def get_config(variant: str = "xcot") -> ConfigDict:
         config.train = ConfigDict({"steps": 480, "checkpoint_every": 480, "log_every": 20})
         return config
     method = variant.removesuffix("-500")
-    limit = 100 if method == variant else 500
+    limit = 500 if variant.endswith("-500") else 100
     parts = PARTS.get(method, (method,))
     mixture = {part.replace("-", "_"): MIXTURES[part] for part in MIXTURES if part in parts}
     config.prep.mixture = ConfigDict({"instruct": 3.0, **mixture})

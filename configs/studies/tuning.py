@@ -17,7 +17,7 @@ SETTINGS = {
         1.0,
     ),
 }
-"""Of each variant: its title, `loss`, and Random-CoT's part beside three of plain instruction."""
+"""Of each variant: its title, `loss`, and Random-CoT's weight beside three of plain instruction."""
 
 VARIANTS = {variant: title for variant, (title, _, _) in SETTINGS.items()}
 STUDY = {

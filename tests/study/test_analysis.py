@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xcot_jax.study.analysis import Score, compare, permutation_test
+from xcot_jax.errors import InputError
+from xcot_jax.study.analysis import Found, Score, compare, contrasts, permutation_test
 
 
 def right(rng, gain, problems):
@@ -14,10 +15,15 @@ def right(rng, gain, problems):
     return {f"problem {number}": float(mark) for number, mark in enumerate(marks)}
 
 
-def scores(rng, gain, seeds=3, problems=100, english=0.9):
-    """Runs that are right on a low-resource problem with this much more than half the chance."""
+def scores(rng, gain, seeds=3, problems=100, english=0.9, apart=0.0):
+    """Runs that are right on a low-resource problem with this much more than half the chance.
+
+    Seeds lie so far apart, as a standard deviation.
+    """
+    gains = gain + apart * rng.standard_normal(seeds)
     return [
-        Score("v", seed, {}, english, 0.0, 0, right(rng, gain, problems)) for seed in range(seeds)
+        Score("v", seed, {}, english, 0.0, 0, right(rng, of, problems))
+        for seed, of in enumerate(gains)
     ]
 
 
@@ -31,9 +37,44 @@ def test_a_large_gain_is_found_and_lies_in_its_interval():
 
 def test_no_gain_is_found_as_often_as_chance_has_it():
     rng = np.random.default_rng(1)
-    found = [compare(scores(rng, 0.0), scores(rng, 0.0)) for _ in range(60)]
-    assert sum(change.p < 0.05 for change in found) <= 8
-    assert sum(change.low <= 0 <= change.high for change in found) >= 50
+    found = [compare(scores(rng, 0.0), scores(rng, 0.0)) for _ in range(200)]
+    assert stats.binomtest(sum(change.p < 0.05 for change in found), 200, 0.05).pvalue > 0.01
+    assert sum(change.low <= 0 <= change.high for change in found) >= 186  # 2 errors under 95%.
+
+
+def test_an_interval_is_wider_where_seeds_lie_apart():
+    def width(apart: float) -> float:
+        rng = np.random.default_rng(5)
+        pairs = [(scores(rng, 0.1, apart=apart), scores(rng, 0.0)) for _ in range(40)]
+        return np.median([change.high - change.low for change in (compare(*p) for p in pairs)])
+
+    assert width(0.15) > 1.3 * width(0.0)
+
+
+def test_a_mean_over_pairs_draws_the_pairs_of_a_seed_together(small):
+    read, _ = small
+
+    def entry(variant, by_seed):
+        runs = tuple(
+            Score(variant, seed, {}, 0.9, low, 0, {str(n): low for n in range(5)})
+            for seed, low in enumerate(by_seed)
+        )
+        return Found(variant, runs, None)
+
+    # Seeds change both pairs alike: two pairs say no more than one about another seed.
+    found = [entry("n-1", (0.1, 0.1)), entry("n-2", (0.2, 0.4)), entry("n-4", (0.3, 0.7))]
+    (one, other, both) = (
+        contrast.change for contrast in contrasts(read, found) if contrast.factor == "one more"
+    )
+    assert (one.low, one.high) == pytest.approx((0.1, 0.3))
+    assert (other.low, other.high) == pytest.approx((0.1, 0.3))
+    assert (both.value, both.low, both.high) == pytest.approx((0.2, 0.1, 0.3))
+
+
+def test_runs_measured_on_other_problems_are_not_compared():
+    rng = np.random.default_rng(6)
+    with pytest.raises(InputError, match="seed 0, was measured on 90 problems, others on 100"):
+        compare(scores(rng, 0.1), scores(rng, 0.0, problems=90))
 
 
 def test_a_variant_against_itself_changes_nothing():

@@ -75,8 +75,9 @@ def found_by(other, known):
         ("COUNTS = (1, 2, 4)", "COUNTS = (1, 2, 4, 8)", {"m-8-0", "m-8-1"}),
         ('"steps": int', '"log_every": 7, "steps": int', None),
         ('"accuracy", "cross', '"translated", "cross', None),
+        ('"name": variant, ', '"name": variant, "seed": 7, ', None),
     ],
-    ids=["seed", "variant", "setting", "measure"],
+    ids=["seed", "variant", "setting", "measure", "data of another seed"],
 )
 def test_what_a_record_lacks_is_left_to_run(written, tmp_path, old, new, left):
     other = another(tmp_path, old, new)

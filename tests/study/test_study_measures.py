@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -68,6 +69,24 @@ def test_accuracy_is_that_of_its_own_way_of_asking(tmp_path):
     found = {name: MEASURES[name].read(tmp_path, Settings()) for name in ("accuracy", "translated")}
     assert found["accuracy"] == {"en": {"p1": 1.0}, "sw": {"p1": 1.0}}
     assert found["translated"] == {"en": {"p1": 1.0}, "sw": {"p1": 0.0}}
+
+
+def test_what_an_earlier_version_wrote_is_told_with_its_command(directory):
+    path, _, _ = directory
+    for name in ("alignment", "likelihood"):
+        (path / "eval" / f"{name}.json").write_text('{"benchmark": "heldout"}')
+    for name in ("retrieval", "divergence"):
+        with pytest.raises(InputError, match=f"KeyError.*xcot {MEASURES[name].command} --workdir="):
+            MEASURES[name].read(path, Settings())
+
+
+def test_a_way_without_languages_for_it_is_told(directory):
+    path, alignment, _ = directory
+    only_high = snapshot(9, CODES, [clouds(0.5, 0.5)] * 2, CODES)
+    changed = dataclasses.replace(alignment, high_resource=CODES, after=only_high)
+    (path / "eval" / "alignment.json").write_text(json.dumps(changed.to_json()))
+    with pytest.raises(InputError, match="no retrieval 'low to high, centred'"):
+        MEASURES["retrieval_high"].read(path, Settings())
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "retrieval"])

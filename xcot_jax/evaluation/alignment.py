@@ -160,7 +160,7 @@ def retrieved(states: States) -> Bool[np.ndarray, "G G Q"]:
 def _share(
     found: Bool[np.ndarray, "G G Q"], one: int, searched: Sequence[int]
 ) -> Float[np.ndarray, " Q"]:
-    """In how many of the languages searched, other than the one that asks, each problem is found."""
+    """In how many of the languages searched, but the one that asks, each problem is found."""
     return found[one, [other for other in searched if other != one]].mean(axis=0)
 
 

@@ -3,7 +3,8 @@
 A variant and the baseline are measured on the same problems in the same languages, seed by seed.
 Problems, each with all its languages and seeds, are what chance is taken over: p is that of a test
 which swaps the two on problems drawn at random, and intervals draw seeds and problems with
-replacement.
+replacement. Of a mean over several pairs of variants, all pairs of a seed are drawn together, as
+they share its runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from xcot_jax.errors import InputError
 from xcot_jax.evaluation.scoring import mean
 from xcot_jax.study.measures import Measure
 from xcot_jax.study.plan import Plan
@@ -149,8 +151,12 @@ def score(run: Done, measure: Measure) -> Score:
 
 def _tokens(run: Done) -> int:
     """Tokens of real text of all steps, by how full the logged steps' rows were."""
-    lines = (run.directory / "metrics.jsonl").read_text("utf-8").splitlines()
-    fill = mean([row["fill"] for row in map(json.loads, lines) if "fill" in row]) or 0.0
+    path = run.directory / "metrics.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        fill = float(np.mean([row["fill"] for row in rows if "fill" in row]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); the study wants it") from error
     data, train = run.cell.settings.data, run.cell.settings.train
     return round(fill * data.row_tokens * data.batch_rows * train.steps)
 
@@ -162,17 +168,17 @@ def contrasts(plan: Plan, found: Sequence[Found]) -> list[Contrast]:
     for factor, pairs in plan.study.factors.items():
         matched = [_matched(scores[with_it], scores[without]) for with_it, without in pairs]
         made += [
-            Contrast(factor, (with_it, without), _change(runs))
+            Contrast(factor, (with_it, without), _change([runs]))
             for (with_it, without), runs in zip(pairs, matched, strict=True)
         ]
         if len(pairs) > 1:
-            made.append(Contrast(factor, None, _change([run for runs in matched for run in runs])))
+            made.append(Contrast(factor, None, _change(matched)))
     return made
 
 
 def compare(scores: Sequence[Score], baseline: Sequence[Score]) -> Change:
     """A variant's runs against the baseline's of the same seeds."""
-    return _change(_matched(scores, baseline))
+    return _change([_matched(scores, baseline)])
 
 
 def _matched(scores: Sequence[Score], baseline: Sequence[Score]) -> list[tuple[Score, Score]]:
@@ -180,11 +186,24 @@ def _matched(scores: Sequence[Score], baseline: Sequence[Score]) -> list[tuple[S
     return [(score, against[score.seed]) for score in scores]
 
 
-def _change(pairs: Sequence[tuple[Score, Score]]) -> Change:
-    """The mean difference of pairs of runs, with what chance may have done to it."""
-    problems = sorted(set.intersection(*(set(s.problems) & set(b.problems) for s, b in pairs)))
-    # [pairs, problems]
-    difference = np.array([[s.problems[p] - b.problems[p] for p in problems] for s, b in pairs])
+def _change(matched: Sequence[Sequence[tuple[Score, Score]]]) -> Change:
+    """The mean difference over pairs of variants, each with its runs seed by seed.
+
+    Raises:
+      InputError: if runs were measured on different problems.
+    """
+    pairs = [pair for runs in matched for pair in runs]
+    problems = sorted(pairs[0][0].problems)
+    for run in (run for pair in pairs for run in pair):
+        if sorted(run.problems) != problems or not problems:
+            raise InputError(
+                f"{run.variant}, seed {run.seed}, was measured on {len(run.problems)} problems, "
+                f"others on {len(problems)} or on other ones; they cannot be compared"
+            )
+    by_pair = [
+        [[s.problems[p] - b.problems[p] for p in problems] for s, b in runs] for runs in matched
+    ]
+    difference = np.mean(by_pair, axis=0)  # [seeds, problems]
     low, high = np.percentile(_bootstrap(difference), [2.5, 97.5])
     return Change(
         value=float(difference.mean()),
@@ -208,12 +227,12 @@ def permutation_test(differences: np.ndarray, seed: int = 0) -> float:
 
 
 def _bootstrap(difference: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Means of [pairs, problems] with both drawn with replacement."""
+    """Means of [seeds, problems] with both drawn with replacement."""
     rng = np.random.default_rng(seed)
-    pairs, problems = difference.shape
-    of_pairs = rng.multinomial(pairs, np.full(pairs, 1 / pairs), DRAWS) / pairs
+    seeds, problems = difference.shape
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds
     of_problems = rng.multinomial(problems, np.full(problems, 1 / problems), DRAWS) / problems
-    return np.einsum("ds,sp,dp->d", of_pairs, difference, of_problems, optimize=True)
+    return np.einsum("ds,sp,dp->d", of_seeds, difference, of_problems, optimize=True)
 
 
 def best(plan: Plan, found: Sequence[Found], measure: Measure) -> Found | None:

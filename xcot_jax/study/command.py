@@ -45,7 +45,7 @@ def main(
         if added := pages.contrast_table(plan, entries, MEASURES[name]):
             print(f"\n{added.text()}")
     print()
-    main, entries = next(iter(found.items()))
-    for name, value in analysis.figures(plan, entries, MEASURES[main]).items():
+    first, entries = next(iter(found.items()))
+    for name, value in analysis.figures(plan, entries, MEASURES[first]).items():
         print(f"{name} = {value:.4g}")
     print(*pages.write(plan, found, out, known), sep="\n")

@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from xcot_jax.evaluation.answers import DIRECT, file_stem, read_answers
 from xcot_jax.evaluation.likelihood import LIKELIHOOD_FILE, Likelihood
 from xcot_jax.settings import Settings
 
+_Record = TypeVar("_Record")
 ByLanguage: TypeAlias = Mapping[str, Mapping[str, float]]
 """Language code -> problem -> what was measured on it."""
 
@@ -45,6 +46,11 @@ class Measure:
     unit: str
     falls: bool = False
 
+    @property
+    def share(self) -> bool:
+        """Whether it is a share, told in percent, which lies between 0 and 100."""
+        return self.scale == 100
+
     def text(self, value: float, *, signed: bool = False) -> str:
         """A value, or a difference, in the unit."""
         return f"{self.scale * value:{'+' if signed else ''}.{self.digits}f}"
@@ -61,12 +67,12 @@ def _accuracy(directory: Path, settings: Settings, mode: str = DIRECT) -> ByLang
 
 
 def _cross_entropy(directory: Path, settings: Settings) -> ByLanguage:
-    found = _likelihood(directory)
+    found = _read(directory, LIKELIHOOD_FILE, "likelihood", Likelihood.from_json)
     return _by_problem(found, found.cross_entropy)
 
 
 def _divergence(directory: Path, settings: Settings) -> ByLanguage:
-    found = _likelihood(directory)
+    found = _read(directory, LIKELIHOOD_FILE, "likelihood", Likelihood.from_json)
     return _by_problem(found, found.divergence)
 
 
@@ -74,26 +80,28 @@ def _by_problem(found: Likelihood, values: Mapping[str, tuple[float, ...]]) -> B
     return {code: dict(zip(found.ids, of, strict=True)) for code, of in values.items()}
 
 
-def _likelihood(directory: Path) -> Likelihood:
-    return Likelihood.from_json(_json(directory, LIKELIHOOD_FILE, "likelihood"))
-
-
 def _retrieval(directory: Path, settings: Settings, way: str = PAIRS) -> ByLanguage:
     """In how many languages a problem's nearest neighbour is itself, mean over layers."""
-    found = Alignment.from_json(_json(directory, ALIGNMENT_FILE, "align"))
+    found = _read(directory, ALIGNMENT_FILE, "align", Alignment.from_json)
+    if way not in found.after.problems:
+        raise InputError(
+            f"{directory} has no retrieval '{way}'; eval.languages has to have high-resource and "
+            f"low-resource ones, and {', '.join(found.high_resource)} are the high-resource ones"
+        )
     return {
         code: dict(zip(found.ids, np.mean(layers, axis=0).tolist(), strict=True))
         for code, layers in found.after.problems[way].items()
     }
 
 
-def _json(directory: Path, name: str, command: str) -> Any:
+def _read(directory: Path, name: str, command: str, made_of: Callable[[Any], _Record]) -> _Record:
     path = directory / "eval" / name
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return made_of(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}); write it with: xcot {command} --workdir={directory}"
+            f"{path} cannot be read ({error!r}); write it with: "
+            f"xcot {command} --workdir={directory}"
         ) from error
 
 

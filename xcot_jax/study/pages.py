@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ _SHORTEST_FOR_TEXT = 12  # Of bars, in percent.
 _READING = (
     "Means over {seeds} seeds, ± standard deviation over them. low: mean of the low-resource "
     "languages. change: of that against {baseline} on the same problems, with the 95% interval of "
-    "a bootstrap over seeds and problems; p: two-sided permutation test over problems. Languages "
-    "with a star are high-resource."
+    "a bootstrap over seeds and problems, too narrow where so few seeds happen to agree; p: "
+    "two-sided permutation test over problems, which knows nothing of seeds. Languages with a star "
+    "are high-resource."
 )
 
 
@@ -156,8 +158,7 @@ def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> No
 
     What is no share has no natural length: it gets a mark and a line where the baseline stands.
     """
-    chosen, share = best(plan, found, measure), measure.scale == 100
-    scale = measure.scale
+    chosen, share, scale = best(plan, found, measure), measure.share, measure.scale
     for place, entry in enumerate(found):
         colour = _OTHER if entry.change else _BASELINE
         colour = _METHOD if entry is chosen else colour
@@ -206,7 +207,7 @@ def _curves(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> 
     study = plan.study
     entries = {entry.variant: entry for entry in found}
     fitted = laws(plan, found)
-    for (name, line), colour in zip(study.lines.items(), _LINES, strict=False):
+    for (name, line), colour in zip(study.lines.items(), itertools.cycle(_LINES), strict=False):
         x = [study.x[variant] for variant in line]
         if law := fitted.get(name):
             reach = np.linspace(x[0], x[-1], 50)

@@ -71,12 +71,14 @@ class Cell:
       seed: of its training.
       settings: all of them.
       data: name of its dataset; variants with the same `prep` settings share one.
+      data_seed: that of its dataset, the config's.
     """
 
     variant: str
     seed: int
     settings: Settings
     data: str
+    data_seed: int
 
     @property
     def name(self) -> str:
@@ -124,7 +126,11 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
     known = {field.name for field in dataclasses.fields(Study)}
     if strange := set(table) - known:
         raise ConfigError(f"{file}: STUDY has no {', '.join(sorted(strange))}; {sorted(known)}")
+    if lacking := {"title", "baseline"} - set(table):
+        raise ConfigError(f"{file}: STUDY needs {' and '.join(sorted(lacking))}")
     study = Study(**table)
+    if study.baseline == study.start:
+        raise ConfigError(f"{file}: {study.start} is the start, which no run is compared with")
     parts = filter(None, [study.method, study.start])
     paired = {variant for pairs in study.factors.values() for pair in pairs for variant in pair}
     points = {variant for line in study.series.values() for variant in line}
@@ -144,7 +150,7 @@ def read(file: Path, overrides: Sequence[str] = ()) -> Plan:
     def cell(variant: str, seed: int) -> Cell:
         prepared = config_files.load(f"{file}:{variant}", parsed)
         settings = config_files.load(f"{file}:{variant}", parsed | {"seed": str(seed)})
-        return Cell(variant, seed, settings, _data_name(prepared))
+        return Cell(variant, seed, settings, _data_name(prepared), prepared.seed)
 
     compared = {variant: title for variant, title in titles.items() if variant != study.start}
     cells = tuple(cell(variant, seed) for seed in study.seeds for variant in compared)
@@ -165,7 +171,7 @@ def _data_name(settings: Settings) -> str:
 
 def _check_equal(plan: Plan) -> None:
     """Refuses a comparison of runs that differ in what the study does not ask about."""
-    allowed = ("name", "seed", "prep.", "loss.", "high_resource", "data.dir", *plan.study.varies)
+    allowed = ("name", "seed", "prep.", "loss.", "data.dir", *plan.study.varies)
     first = next(cell for cell in plan.cells if cell.variant == plan.study.baseline)
     for cell in plan.cells:
         for key, (ours, theirs) in config_files.differences(first.settings, cell.settings).items():

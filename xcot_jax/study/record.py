@@ -14,7 +14,7 @@ from xcot_jax.errors import InputError
 from xcot_jax.settings import Settings
 from xcot_jax.study.analysis import ByMeasure, Score, best, contrasts, figures
 from xcot_jax.study.measures import MEASURES
-from xcot_jax.study.plan import Plan
+from xcot_jax.study.plan import Cell, Plan
 from xcot_jax.study.power_law import laws
 
 _ELSEWHERE = ("name", "data.dir")
@@ -84,6 +84,7 @@ def _runs(plan: Plan, found: ByMeasure, known: Mapping[str, Known]) -> list[dict
             {
                 "variant": cell.variant,
                 "seed": cell.seed,
+                "data_seed": cell.data_seed,
                 "known_from": str(known[cell.name].file) if cell.name in known else None,
                 "tokens": next(iter(of.values())).tokens,
                 "measured": {
@@ -125,9 +126,7 @@ def known(plan: Plan, files: Sequence[Path]) -> dict[str, Known]:
     found: dict[str, Known] = {}
     for file in files:
         runs = _read(file, plan)
-        held = {
-            cell: runs[_key(cell.settings)] for cell in plan.cells if _key(cell.settings) in runs
-        }
+        held = {cell: runs[_key(cell)] for cell in plan.cells if _key(cell) in runs}
         if not held:
             raise InputError(
                 f"--known={file}: none of its runs has the settings, the start and the measures "
@@ -149,7 +148,7 @@ def _read(file: Path, plan: Plan) -> dict[str, dict[str, Score]]:
         if content["start"] != _json(_start(plan)):
             return {}
         return {
-            _joined(run["settings"]): _scores(run)
+            _joined(run["settings"], run["data_seed"]): _scores(run)
             for run in content["runs"]
             if set(plan.study.measures) <= set(run["measured"])
         }
@@ -188,14 +187,14 @@ def _changed(settings: Settings) -> dict[str, Any]:
     return {key: value for key, (_, value) in differ.items()}
 
 
-def _key(settings: Settings) -> str:
-    return _joined(_changed(settings))
+def _key(cell: Cell) -> str:
+    return _joined(_changed(cell.settings), cell.data_seed)
 
 
-def _joined(changed: Mapping[str, Any]) -> str:
+def _joined(changed: Mapping[str, Any], data_seed: int) -> str:
     """What makes a run this run and no other, as one text."""
     kept = {key: value for key, value in changed.items() if key not in _ELSEWHERE}
-    return json.dumps(_json(kept), sort_keys=True)
+    return json.dumps(_json([kept, data_seed]), sort_keys=True)
 
 
 def _json(value: Any) -> Any:

@@ -54,8 +54,11 @@ def side_by_side(jobs: int = 0) -> int:
     """How many processes run at once: as asked for, else one a core where memory allows."""
     if jobs:
         return jobs
+    cores = len(_cores())
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:  # As on macOS.
+        return cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return max(1, min(len(_cores()), memory // RUN_BYTES))
+    return max(1, min(cores, memory // RUN_BYTES))
 
 
 def run(
@@ -219,9 +222,12 @@ def _check_settings(out: Path, cell: Cell) -> None:
     saved = _directory(out, cell) / "config.json"
     if not saved.exists():
         return
-    differ = config_files.differences(config_files.load(saved), cell.settings)
+    before = config_files.load(saved)
+    differ = config_files.differences(before, cell.settings)
     for key in ("data.dir", "model.init_from"):  # Of places, which the study chooses.
         differ.pop(key, None)
+    if not differ and Path(before.data.dir).name != cell.data:
+        differ = {"data.dir": (before.data.dir, cell.data)}
     if differ:
         key, (before, now) = next(iter(differ.items()))
         raise InputError(
