@@ -48,6 +48,8 @@ STUDY = {
         ),
         "the loss, three students a teacher": (("k-3", "k-3-pairs"),),
         "the loss, students without labels": (("no-labels", "no-labels-pairs"),),
+        "T 2": (("t-2", "beta-1"),),
+        "labels of the students": (("beta-1", "no-labels"),),
         "three students a teacher": (("k-3-pairs", "pairs"), ("k-3", "beta-1")),
     },
 }

@@ -20,7 +20,12 @@ STUDY = {
     "baseline": "sft-60",
     "method": "xcot-60",
     "seeds": (0, 1),
-    "factors": {"xCoT": tuple((f"xcot-{count}", f"sft-{count}") for count in COUNTS)},
+    "factors": {
+        "xCoT": tuple((f"xcot-{count}", f"sft-{count}") for count in COUNTS),
+        "xCoT in place of 590 questions": (("xcot-10", "sft-600"),),
+        "from 60 to 200 questions": (("sft-200", "sft-60"), ("xcot-200", "xcot-60")),
+        "from 200 to 600 questions": (("sft-600", "sft-200"), ("xcot-600", "xcot-200")),
+    },
     "x": {variant: int(variant.partition("-")[2]) for variant in VARIANTS},
     "x_title": "training questions of each low-resource language",
     "series": {
