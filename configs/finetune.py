@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
     config.data.row_tokens = 2048
     config.data.row_slots = 512
     config.model = ConfigDict({"remat": "full"})
-    config.loss.beta = 0.3
+    config.loss = ConfigDict({"beta": 0.3})
     config.optim = ConfigDict({"learning_rate": 2e-5, "warmup_steps": 100, "weight_decay": 0.0})
     return config

@@ -12,5 +12,5 @@ def get_config() -> ConfigDict:
     config.prep.notes = ""
     config.prep.mixture = ConfigDict({"instruct": 1.0})
     config.data.dir = "runs/gsm8k_english/data"
-    config.loss.beta = 0.0
+    config.loss = ConfigDict({"beta": 0.0})
     return config

@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config.prep.mixture = ConfigDict({"instruct": 0.0, "native": 1.0})
     config.prep.template = "mathoctopus"
     config.data.dir = "runs/gsm8k_mathoctopus/data"
-    config.loss.beta = 0.0
+    config.loss = ConfigDict({"beta": 0.0})
     config.eval.answer_in = "question"
     return config

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.loader --problems=FILE --json=FILE
 
-Prepares the parallel problems (`configs/gsm8k_parallel.py`, with the embedded lexicon) with one and
-with three students a group, and reads batches as training does: shuffled, tokenized, packed, with
-prefetching. The consumer is the quickstart's model, trained as fast as it goes on one batch.
+Prepares the parallel problems (`configs/gsm8k_parallel.py`, with the embedded lexicon and as much
+of each recipe) with one and with three students a group, and reads batches as training does:
+shuffled, tokenized, packed, with prefetching. The consumer is the quickstart's model, trained as
+fast as it goes on one batch.
 
 Figures: `tokens_per_s`, real tokens a second of one process, K = 1; `fill_k1`, `fill_k3`, share of
 the rows that is not padding; `vs_quickstart`, tokens a second of the loader / of the model.
@@ -41,6 +42,9 @@ def prepared(problems: Path, students: int, directory: Path, rows: int = 2) -> S
         "prep.path": problems,
         "prep.provenance": "",
         "prep.notes": "",
+        "prep.mixture.instruct": 1.0,
+        "prep.mixture.xicl": 1.0,
+        "prep.mixture.random_cot": 1.0,
         "prep.xicl.lexicon": "story",
         "data.students": students,
         "data.row_tokens": tokens,
