@@ -19,6 +19,12 @@ STUDY = {
     "start": "pretraining",
     "seeds": (0, 1),
     "varies": ("data.student_ce",),
+    "factors": {
+        "xDistill's loss": (("xdistill", "pairs"),),
+        "xDistill's loss, students without labels": (("no-labels-xdistill", "no-labels"),),
+        "labels of the students": (("xdistill", "no-labels-xdistill"),),
+        "Random-CoT and xDistill": (("xcot", "xicl"),),
+    },
 }
 VARIANTS = {
     "pretraining": "language model",
