@@ -27,7 +27,10 @@ STUDY = {
     "factors": {
         "xDistill's loss": (("xdistill", "pairs"),),
         "Random-CoT": (("random-cot", "sft"), ("xcot", "xicl-xdistill")),
-        "xCoT": (("xcot", "sft"), ("xcot-500", "sft-500")),
+        "training the translation": (("xcot", "xcot-given"),),
+        "xICL and xDistill": (("xicl-xdistill", "sft"),),
+        "xCoT": (("xcot", "sft"),),
+        "xCoT with 500 questions": (("xcot-500", "sft-500"),),
     },
 }
 VARIANTS = {
@@ -39,10 +42,12 @@ VARIANTS = {
     "xdistill": "+ xDistill",
     "xicl-xdistill": "+ xICL + xDistill",
     "xcot": "xCoT: all",
+    "xcot-given": "xCoT, translations not trained",
     "sft-500": "multilingual SFT, 500 questions",
     "xcot-500": "xCoT, 500 questions",
 }
-PARTS = {"xicl-xdistill": ("xicl", "xdistill"), "xcot": ("xicl", "random-cot", "xdistill")}
+ALL = ("xicl", "random-cot", "xdistill")
+PARTS = {"xicl-xdistill": ("xicl", "xdistill"), "xcot": ALL, "xcot-given": ALL}
 MIXTURES = {"xicl": 1.0, "random-cot": 0.25}
 """Weights beside three of plain instruction, by which a low-resource question's recipe is drawn;
 with xICL each English problem without such a question is seen switched too."""
@@ -80,6 +85,8 @@ def get_config(variant: str = "xcot") -> ConfigDict:
         low_resource_limit=limit,
         repeat_low_resource=REPEATED[limit],
     )
+    if variant == "xcot-given":
+        config.prep.random_cot = ConfigDict({"loss": False})
     config.prep.tokenizer.train = False
     config.model = ConfigDict({"init_from": "start", "compute_dtype": "float32", "remat": "none"})
     if "xdistill" in parts:

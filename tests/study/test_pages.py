@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 
 import numpy as np
 import pytest
@@ -37,6 +39,19 @@ def of_colour(pixels, colour):
     """How many pixels of a picture have it."""
     red_green_blue = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     return int(np.isclose(pixels[..., :3], red_green_blue, atol=1e-3).all(axis=-1).sum())
+
+
+def test_what_the_teacher_has_none_of_stays_empty(small):
+    read, found = small
+    lacking = [
+        dataclasses.replace(
+            entry,
+            scores=tuple(dataclasses.replace(s, high=math.nan) for s in entry.scores),
+        )
+        for entry in found["accuracy"]
+    ]
+    text = pages.markdown(read, {"accuracy": lacking})
+    assert "| three more | 1 languages | 4 languages |" in text and "nan" not in text
 
 
 @pytest.mark.parametrize(

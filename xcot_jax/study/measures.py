@@ -81,7 +81,10 @@ def _by_problem(found: Likelihood, values: Mapping[str, tuple[float, ...]]) -> B
 
 
 def _retrieval(directory: Path, settings: Settings, way: str = PAIRS) -> ByLanguage:
-    """In how many languages a problem's nearest neighbour is itself, mean over layers."""
+    """In how many languages a problem's nearest neighbour is itself, mean over layers.
+
+    Centred: by states less the mean of their language's.
+    """
     found = _read(directory, ALIGNMENT_FILE, "align", Alignment.from_json)
     if way not in found.after.problems:
         raise InputError(
@@ -139,7 +142,7 @@ MEASURES: dict[str, Measure] = {
         falls=True,
     ),
     "retrieval": Measure(
-        "retrieval of a problem in another language, %, mean over layers",
+        "retrieval of a problem in another language, %",
         "align",
         ALIGNMENT_FILE,
         _retrieval,
@@ -148,8 +151,7 @@ MEASURES: dict[str, Measure] = {
         unit="points",
     ),
     "retrieval_high": Measure(
-        "retrieval of a problem in a high-resource language, states less their language's mean, %, "
-        "mean over layers",
+        "retrieval in a high-resource language, centred, %",
         "align",
         ALIGNMENT_FILE,
         functools.partial(_retrieval, way=TO_HIGH_CENTRED),

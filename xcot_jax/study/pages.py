@@ -74,7 +74,7 @@ def contrast_table(plan: Plan, found: Sequence[Found], measure: Measure) -> Tabl
                 plan.titles[with_it] if with_it else "",
                 _interval(change, measure),
                 _p(change.p),
-                measure.text(change.of_high, signed=True),
+                "" if math.isnan(change.of_high) else measure.text(change.of_high, signed=True),
             )
         )
     code = plan.cells[0].settings.high_resource[0]
@@ -136,17 +136,21 @@ def markdown(plan: Plan, found: ByMeasure, records: Sequence[str] = ()) -> str:
 
 
 def picture(plan: Plan, found: ByMeasure) -> bytes:
-    """The study's figure as PNG, a panel a measure: curves if it has an axis, else bars."""
-    panels = len(found)
-    figure = Figure(figsize=(9 if panels == 1 else 4.2 + 4.2 * panels, 4.8), layout="constrained")
+    """The study's figure as PNG, a panel a measure, two a row: curves if it has an axis, else bars."""
+    columns = min(len(found), 2)
+    rows = math.ceil(len(found) / columns)
+    size = 9 if columns == 1 else 12.6, 4.8 * rows
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    row = figure.subplots(1, panels, squeeze=False, sharey=not plan.study.x)[0]
-    for axes, (name, entries) in zip(row, found.items(), strict=True):
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=not plan.study.x).ravel()
+    for spare in panels[len(found) :]:
+        spare.set_visible(False)
+    for axes, (name, entries) in zip(panels, found.items(), strict=False):
         (_curves if plan.study.x else _bars)(axes, plan, entries, MEASURES[name])
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     if not plan.study.x:
-        row[0].invert_yaxis()
+        panels[0].invert_yaxis()
     figure.suptitle(plan.study.title, x=0.01, ha="left", fontsize=13)
     output = io.BytesIO()
     figure.savefig(output, format="png", dpi=150)
@@ -191,7 +195,7 @@ def _bars(axes: Any, plan: Plan, found: Sequence[Found], measure: Measure) -> No
     axes.set_yticks(range(len(found)), [plan.titles[entry.variant] for entry in found])
     axes.margins(y=0.08)
     if share:
-        axes.set_xlim(0, 102)
+        axes.set_xlim(0, 102 if axes.get_xlim()[1] > 50 else None)
     axes.grid(axis="x", color="#E4E7EB", zorder=0)
     code = plan.cells[0].settings.high_resource[0]
     axes.set_xlabel(
