@@ -136,7 +136,7 @@ def markdown(plan: Plan, found: ByMeasure, records: Sequence[str] = ()) -> str:
 
 
 def picture(plan: Plan, found: ByMeasure) -> bytes:
-    """The study's figure as PNG, a panel a measure, two a row: curves if it has an axis, else bars."""
+    """The figure as PNG, a panel a measure, two a row: curves if there is an axis, else bars."""
     columns = min(len(found), 2)
     rows = math.ceil(len(found) / columns)
     size = 9 if columns == 1 else 12.6, 4.8 * rows
