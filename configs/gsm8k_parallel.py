@@ -37,7 +37,8 @@ def get_config() -> ConfigDict:
                 ),
                 "notes": NOTES,
                 "heldout": 200,
-                # Little Random-CoT: more of it costs retrieval, and accuracy beside xICL.
+                # Little Random-CoT, as more costs accuracy beside xICL. Even so it costs retrieval
+                # across languages, unless prep.random_cot.loss is False (docs/results.md).
                 "mixture": {"instruct": 3.0, "xicl": 1.0, "random_cot": 0.25},
                 "xicl": {"lexicon": ("induced",), "rate": 0.5, "demonstrations": 1},
                 "tokenizer": {"train": True, "vocab_size": 16_000},

@@ -125,6 +125,22 @@ def test_a_variant_of_ones_own_runs_beside_what_a_record_knows(file, done, tmp_p
 def test_another_study_in_its_directory_is_refused(file, done):
     with pytest.raises(InputError, match=r"-3 was run with train.steps=4.*now has 5"):
         cli.run(["study", f"--config={file}", f"--out={done}", "--config.train.steps=5"])
+    with pytest.raises(InputError, match=r"-3 was run with data.dir=.*now has 'data-"):
+        cli.run(["study", f"--config={file}", f"--out={done}", "--config.seed=5"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), ("", "tells of no training step")]
+)
+def test_a_run_without_its_steps_is_told(file, done, content, message):
+    metrics = done / "sft-3" / "metrics.jsonl"
+    before = metrics.read_text()
+    try:
+        metrics.unlink() if content is None else metrics.write_text(content)
+        with pytest.raises(InputError, match=f"metrics.jsonl {message}"):
+            cli.run(["study", f"--config={file}", f"--out={done}"])
+    finally:
+        metrics.write_text(before)
 
 
 def test_a_run_that_fails_ends_the_study_with_its_log(file, tmp_path):

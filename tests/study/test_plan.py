@@ -42,6 +42,8 @@ def study(tmp_path):
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.py")), ids=lambda file: file.stem)
 def test_every_study_is_a_fair_comparison(file):
     found = plan.read(file)
+    assert len(found.cells) == len(found.titles) * len(found.study.seeds)
+    assert len({cell.name for cell in found.cells}) == len(found.cells)
     assert {cell.settings.name for cell in found.cells} == set(found.titles.values())
     saved = {dataclasses.replace(c.settings, name="", seed=0) for c in found.cells}
     assert len(saved) == len(found.titles)  # No variant is another one twice.

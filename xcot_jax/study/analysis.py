@@ -154,9 +154,13 @@ def _tokens(run: Done) -> int:
     path = run.directory / "metrics.jsonl"
     try:
         rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        fill = float(np.mean([row["fill"] for row in rows if "fill" in row]))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); the study wants it") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); remove the run to make it anew"
+        ) from error
+    fill = mean([row["fill"] for row in rows if "fill" in row])
+    if fill is None:
+        raise InputError(f"{path} tells of no training step; remove the run to make it anew")
     data, train = run.cell.settings.data, run.cell.settings.train
     return round(fill * data.row_tokens * data.batch_rows * train.steps)
 
