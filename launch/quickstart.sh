@@ -3,8 +3,8 @@
 #   - multilingual SFT        configs/quickstart_sft.py
 #   - xCoT                    configs/quickstart_xcot.py
 #   - xCoT, seen words only   configs/quickstart_seen_words.py (the control)
-# with the same steps and tokens, evaluates them on the test split, and writes a report. Seven minutes
-# on two recent cores; runs go side by side, one a core.
+# with the same steps and tokens, evaluates them on the test split, and writes a report. Seven to twelve
+# minutes on two cores; runs go side by side, one a core.
 #
 #   OUT=DIR       where everything goes (runs/quickstart); what is done there is not done again
 #   SEEDS="0 1"   seeds of each method (0)
