@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from xcot_jax import distributed
 from xcot_jax.data import packing
 from xcot_jax.data.loader import HostBatch
 from xcot_jax.devices import peak_flops
+from xcot_jax.errors import InputError
 from xcot_jax.files import AnyPath, is_remote, write_whole
 from xcot_jax.importing import without
 from xcot_jax.languages import CODES
@@ -27,6 +30,8 @@ from xcot_jax.train_step import StepMetrics
 
 with without("torch"):  # Looked for only to know its tensors, which never come here.
     import tensorboardX
+
+_log = logging.getLogger(__name__)
 
 _WRITE_SECONDS = 30
 """Between two writings of `metrics.jsonl` to object storage."""
@@ -115,7 +120,7 @@ class MetricsWriter:
         self._first = jax.process_index() == 0
         if not self._first:
             return
-        path = workdir / "metrics.jsonl"
+        self._path = path = workdir / "metrics.jsonl"
         kept = ""
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
@@ -139,10 +144,15 @@ class MetricsWriter:
         )
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Records the scalars of a step."""
+        """Records the scalars of a step.
+
+        Raises:
+          InputError: if they cannot be written, as where no room is left.
+        """
         if not self._first:
             return
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        with self._explained():
+            self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         if self._board:
             for name, value in scalars.items():
                 self._board.add_scalar(name, value, step)
@@ -163,12 +173,31 @@ class MetricsWriter:
         tqdm.tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Flushes everything."""
-        if self._first:
-            self._bar.close()
+        """Flushes everything.
+
+        Raises:
+          InputError: if what is left cannot be written.
+        """
+        if not self._first:
+            return
+        self._bar.close()
+        with self._explained():
             self._file.close()
-            if self._board:
+        if self._board:
+            try:
                 self._board.close()
+            except OSError as error:  # They repeat metrics.jsonl.
+                _log.warning("TensorBoard's newest events could not be written: %s", error)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._path} could not be written: {error}. Make room, or whatever else it "
+                "takes; then the same command continues from the newest checkpoint"
+            ) from error
 
 
 class _Object:
