@@ -7,12 +7,12 @@ import errno
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -29,6 +29,8 @@ from xcot_jax.data.loader import HostBatch
 from xcot_jax.data.tfrecord import CorruptRecordError
 from xcot_jax.errors import InputError
 from xcot_jax.generation import Generator
+from xcot_jax.settings import Settings
+from xcot_jax.train_step import TrainState
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"train__steps": 8, "train__checkpoint_every": 2, "model__layers": 1}
@@ -302,19 +304,51 @@ def test_a_workdir_that_cannot_be_written_is_told_before_anything_is_read(datase
         train(tmp_path / "file" / "w", dataset)
 
 
+def test_a_checkpoint_that_fails_removes_none_of_those_before(tmp_path, monkeypatch):
+    """Also where its failure is noticed by looking for it, at any moment of it."""
+    weights, zero = {"embedding": jnp.arange(8.0)}, jnp.zeros((), jnp.int32)
+    contents = TrainState(zero, weights, weights, zero), {}, Settings()
+    for attempt in range(10):
+        workdir = tmp_path / str(attempt)
+        with Checkpoints(workdir, keep=1) as checkpoints:
+            checkpoints.save(1, *contents)
+        with monkeypatch.context() as patch, Checkpoints(workdir, keep=1) as checkpoints:
+            patch.setattr(integrity, "write_checksums", no_room)
+            checkpoints.save(2, *contents)
+            with pytest.raises(InputError, match=r"step 2 .*No space.*step 1 is the newest"):
+                end = time.monotonic() + 60
+                while time.monotonic() < end:
+                    checkpoints.check()
+        assert steps(workdir) == [1]
+
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_checkpoint_too_large_for_the_disk_stops_and_the_one_before_stays(
     dataset, undisturbed, tmp_path
 ):
-    """Files longer than the limit fail as on a full disk, with the checkpoint half written."""
+    """Files longer than the limit fail as on a full disk, with the checkpoint half written.
+
+    The limit is that of a process of its own: everything in it that writes meets it.
+    """
     train(tmp_path / "w", dataset, train__steps=4)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = largest(tmp_path / "w" / "checkpoints" / "4").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
-    try:
-        with pytest.raises(InputError, match=r"step 6 could not be saved: .*step 4 is the newest"):
-            train(tmp_path / "w", dataset)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    limit = 32 * 1024
+    assert largest(tmp_path / "w" / "checkpoints" / "4").stat().st_size > limit
+    assert all(p.stat().st_size < limit // 2 for p in (tmp_path / "w").iterdir() if p.is_file())
+    command = [*arguments("train", tmp_path / "w", dataset, **SMALL), "--no-progress"]
+    limited = f'ulimit -f {limit // 1024} && exec "$@"'
+    result = subprocess.run(
+        ["bash", "-c", limited, "-", sys.executable, "-m", "xcot_jax.cli", *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment() | {"PYTHONDONTWRITEBYTECODE": "1", "JAX_ENABLE_COMPILATION_CACHE": "0"},
+    )
+    assert result.returncode == 2, result.stderr
+    told = r"step 6 could not be saved: .*File too large.*; step 4 is the newest saved"
+    assert re.search(told, result.stderr), result.stderr
     assert steps(tmp_path / "w") == [2, 4]
     train(tmp_path / "w", dataset)
     assert same(tmp_path / "w", undisturbed)
@@ -361,10 +395,7 @@ def test_metrics_that_find_no_room_name_their_file(tmp_path, monkeypatch, caplog
         with pytest.raises(InputError, match=r"metrics\.jsonl could not be written: .*No space"):
             write()
 
-    def full(board):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(metrics.tensorboardX.SummaryWriter, "close", full)
+    monkeypatch.setattr(metrics.tensorboardX.SummaryWriter, "close", no_room)
     metrics.MetricsWriter(tmp_path, start=1, steps=2, progress=False).close()
     assert "TensorBoard" in caplog.text and "No space left" in caplog.text
 

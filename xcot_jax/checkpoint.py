@@ -78,6 +78,7 @@ class Checkpoints:
         )
         self.newest_saved = self._newest_whole
         self._saving: int | None = None
+        self._under_way = False
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -104,9 +105,9 @@ class Checkpoints:
         """
         if step == self.newest_saved:
             return
+        self._wait()
         with self._explained():
-            self._manager.wait_until_finished()
-            self._saving = step
+            self._saving, self._under_way = step, True
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -120,11 +121,15 @@ class Checkpoints:
     def check(self) -> None:
         """Looks whether the checkpoint under way has failed; does not wait for it.
 
+        Of several processes each tells of it once all know, at the latest in the next `save`.
+
         Raises:
           InputError: if it has.
         """
-        with self._explained():
-            self._manager.check_for_errors()
+        # The manager's check_for_errors would take the error away from the manager's own thread,
+        # which then removes an old checkpoint as if there were a new one.
+        if self._under_way and not self._manager.is_saving_in_progress():
+            self._wait()
 
     def restore(
         self, abstract: TrainState, shardings: TrainState, step: int | None = None
@@ -220,6 +225,11 @@ class Checkpoints:
         (directory,) = begun or [self.directory / str(self._saving)]
         integrity.write_checksums(directory)
 
+    def _wait(self) -> None:
+        self._under_way = False
+        with self._explained():
+            self._manager.wait_until_finished()
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -251,8 +261,8 @@ class Checkpoints:
         Raises:
           InputError: if it could not be.
         """
+        self._wait()
         with self._explained():
-            self._manager.wait_until_finished()
             self._manager.close()
 
 
