@@ -23,7 +23,7 @@ import pytest
 
 from tests.compiling import environment
 from tests.test_train import arguments, exact, read
-from xcot_jax import cli, distributed, integrity, metrics, runlock, weights
+from xcot_jax import cli, distributed, integrity, runlock, weights
 from xcot_jax.checkpoint import Checkpoints
 from xcot_jax.data.loader import HostBatch
 from xcot_jax.data.tfrecord import CorruptRecordError
@@ -383,21 +383,6 @@ def test_a_full_file_system_stops_the_run_and_room_lets_it_go_on(dataset, tmp_pa
     assert re.search(told, result.stderr), result.stderr
     assert re.search(r"resuming .* from step 4\n", result.stdout), result.stdout
     assert "trained xCoT to step 8" in result.stdout
-
-
-def test_metrics_that_find_no_room_name_their_file(tmp_path, monkeypatch, caplog):
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    writer = metrics.MetricsWriter(tmp_path, start=0, steps=2, progress=False)
-    writer.write(1, {"loss": 1.0})
-    writer._file = open("/dev/full", "a", buffering=1)  # noqa: SIM115
-    for write in (lambda: writer.write(2, {"loss": 1.0}), writer.close):
-        with pytest.raises(InputError, match=r"metrics\.jsonl could not be written: .*No space"):
-            write()
-
-    monkeypatch.setattr(metrics.tensorboardX.SummaryWriter, "close", no_room)
-    metrics.MetricsWriter(tmp_path, start=1, steps=2, progress=False).close()
-    assert "TensorBoard" in caplog.text and "No space left" in caplog.text
 
 
 def damaged_copy(dataset, directory, damage):

@@ -29,12 +29,16 @@ from xcot_jax.models.config import ModelConfig
 from xcot_jax.train_step import StepMetrics
 
 with without("torch"):  # Looked for only to know its tensors, which never come here.
-    import tensorboardX
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
 
 _log = logging.getLogger(__name__)
 
 _WRITE_SECONDS = 30
 """Between two writings of `metrics.jsonl` to object storage."""
+_FLUSH_SECONDS = 60
+"""Between two flushes of TensorBoard's events to disk."""
 
 
 def training_flops(rows: packing.Ragged, config: ModelConfig) -> int:
@@ -128,12 +132,10 @@ class MetricsWriter:
             write_whole(path, kept)
         if is_remote(path):
             self._file: Any = _Object(path, kept)
-            self._board = None  # TensorBoard's events grow by the record, and objects do not.
+            self._board = None  # Events grow by the record, and objects do not.
         else:
             self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
-            self._board = tensorboardX.SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-            )
+            self._board = _Board(Path(workdir) / "tensorboard", start)
         self._bar = tqdm.tqdm(
             total=steps,
             initial=start,
@@ -154,8 +156,7 @@ class MetricsWriter:
         with self._explained():
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         if self._board:
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
+            self._board.write(step, scalars)
         names = [name for name in ("loss", "ce", "kl") if name in scalars]
         shown: dict[str, float | str] = {name: scalars[name] for name in names}
         if "tokens_per_s" in scalars:
@@ -184,10 +185,7 @@ class MetricsWriter:
         with self._explained():
             self._file.close()
         if self._board:
-            try:
-                self._board.close()
-            except OSError as error:  # They repeat metrics.jsonl.
-                _log.warning("TensorBoard's newest events could not be written: %s", error)
+            self._board.close()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -219,6 +217,54 @@ class _Object:
         self._written = time.monotonic()
 
     close = flush
+
+
+class _Board:
+    """TensorBoard's events. They repeat `metrics.jsonl`: where they find no room a warning will do.
+
+    They are written in the caller's thread: tensorboardX's own would end with the first error, and
+    whoever then adds an event would wait for it for ever.
+    """
+
+    def __init__(self, directory: Path, start: int):
+        """Goes on in a new file; what older ones have of steps after `start` is not shown."""
+        self._writer: EventsWriter | None = None
+        self._flushed = float("-inf")
+        with self._warned():
+            directory.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(directory / "events"))
+        if start:
+            self._add(step=start + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._add(step=step, summary=Summary(value=values))
+        if time.monotonic() > self._flushed + _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._flushed = time.monotonic()
+        with self._warned():
+            if self._writer:
+                self._writer.flush()
+
+    def close(self) -> None:
+        with self._warned():
+            if self._writer:
+                self._writer.close()
+
+    def _add(self, **what: Any) -> None:
+        with self._warned():
+            if self._writer:
+                self._writer.write_event(Event(wall_time=time.time(), **what))
+
+    @contextlib.contextmanager
+    def _warned(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            _log.warning("TensorBoard gets no more events of this run: %s", error)
 
 
 def _step(line: str) -> float:
